@@ -1,0 +1,2 @@
+//! Busbar.
+fn main() {}
