@@ -1,1 +1,17 @@
-//! Placeholder.
+//! Busbar's storage: the log, the memtable, files, Delta tables, small durable streams and the registry.
+//!
+//! Purpose: make rows durable, keep them queryable as one snapshot, and hand them to Delta Lake.
+//!
+//! This crate does not know any protocol, HTTP, SQL text, or alert rule. It depends on no other crate of the
+//! workspace. Invariants have names (`SEQ-1`, `LOG-2`, `TXN-1`, ...): `FORMAT.md` lists them beside the bytes
+//! that keep them.
+
+pub mod catalog;
+pub mod clock;
+mod error;
+pub mod limits;
+pub mod model;
+pub mod series;
+pub mod tap;
+
+pub use error::{Error, ErrorKind, Result};

@@ -1,0 +1,87 @@
+//! Definitions: the records that say what an id in the log means, and the queue on their way there.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::model::{DatabaseName, PhysicalColumn, SeriesId, TableId, TableName, TagSchema};
+
+/// What an id means. A definition stands in or before the first frame that uses the id (KEY-3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Definition {
+    /// A database was made.
+    Database {
+        /// Its name.
+        name: DatabaseName,
+    },
+    /// A table was made.
+    Table {
+        /// Its id.
+        id: TableId,
+        /// The database that it belongs to.
+        database: DatabaseName,
+        /// Its name.
+        name: TableName,
+    },
+    /// A tag was born; its position is the number of tags before it.
+    Tag {
+        /// The table.
+        table: TableId,
+        /// The tag.
+        tag: TagSchema,
+    },
+    /// A field was born.
+    Field {
+        /// The table.
+        table: TableId,
+        /// The field's name.
+        name: Arc<str>,
+        /// Its narrow column.
+        column: PhysicalColumn,
+    },
+    /// A field got its float column.
+    Widened {
+        /// The table.
+        table: TableId,
+        /// The field's name.
+        name: Arc<str>,
+        /// Its wide column.
+        column: PhysicalColumn,
+    },
+    /// A series was seen for the first time.
+    Series {
+        /// Its id.
+        id: SeriesId,
+        /// The table.
+        table: TableId,
+        /// The canonical key: see [`crate::series`].
+        key: Box<[u8]>,
+    },
+}
+
+/// Definitions that are visible to sources and not yet in the log.
+///
+/// Invariant: a definition is pushed before its id is visible, and the writer drains the queue after it took
+/// the batches of a group; so the group's frame holds every definition that its batches can need.
+#[derive(Debug, Default)]
+pub struct DefinitionQueue {
+    pending: Mutex<Vec<Definition>>,
+}
+
+impl DefinitionQueue {
+    /// Adds a definition. Call it before the id becomes visible.
+    pub(crate) fn push(&self, definition: Definition) {
+        self.pending.lock().push(definition);
+    }
+
+    /// Takes all pending definitions in the order of their birth.
+    pub(crate) fn drain(&self) -> Vec<Definition> {
+        std::mem::take(&mut *self.pending.lock())
+    }
+
+    /// Whether any definition waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.pending.lock().is_empty()
+    }
+}

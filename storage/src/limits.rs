@@ -1,0 +1,31 @@
+//! Every bound of the storage engine, with the reason for its number.
+
+/// Fields and tags of one table. A building point has tens; 500 is what InfluxDB 3 allows, so data moves over.
+pub const COLUMNS_PER_TABLE: usize = 500;
+
+/// Tables of one database: each costs a memtable, a Delta log and a file at every flush.
+pub const TABLES_PER_DATABASE: usize = 2_000;
+
+/// Databases of one node. A database is a prefix of table names and costs next to nothing by itself.
+pub const DATABASES: usize = 1_000;
+
+/// Bytes of one series key (measurement and tags as written). The same as InfluxDB's 64 KiB, so that no
+/// client that works there fails here.
+pub const SERIES_KEY_BYTES: usize = 65_535;
+
+/// Bytes of a database name, as in InfluxDB 3.
+pub const DATABASE_NAME_BYTES: usize = 511;
+
+/// Bytes of a table, tag or field name. File names are limited to 255 bytes and a table's folder is its
+/// percent-encoded name (up to 3 bytes a byte) and id; longer names are cut there, not here.
+pub const NAME_BYTES: usize = 65_535;
+
+/// Bytes of one text field's value: 1 MiB, as InfluxDB documents.
+pub const TEXT_VALUE_BYTES: usize = 1 << 20;
+
+/// Series known at one time. A series costs about 190 bytes in memory, so this is about 1.9 GB at worst.
+pub const SERIES: usize = 10_000_000;
+
+/// How far ahead of the engine's clock a row may lie: one day covers every time-zone mistake of a device
+/// clock, while a unit mistake (ms for ns) is still refused.
+pub const TIME_AHEAD_NS: i64 = 86_400_000_000_000;

@@ -1,0 +1,18 @@
+//! The shared nouns: names, ids, times, values, schemas and batches.
+//!
+//! Invariant: nothing here does input or output, and nothing here can be in a state that the rest of the
+//! engine must check again: a [`DatabaseName`] is a valid name, a [`TableBatch`] has columns of equal length.
+
+mod batch;
+mod id;
+mod name;
+mod schema;
+mod time;
+mod value;
+
+pub use batch::{FieldColumn, TableBatch, WriteBatch};
+pub use id::{ColumnId, FrameNumber, Sequence, SeriesId, TableId};
+pub use name::{DatabaseName, NameError, TableName, check_column_name};
+pub use schema::{FieldSchema, PhysicalColumn, TIME_COLUMN, TableSchema, TagSchema};
+pub use time::{TimeRange, Timestamp};
+pub use value::{FieldType, FieldValue, ValueRef};

@@ -1,0 +1,220 @@
+//! The commit tap: in-process consumers (rules, last values) see every committed group, in log order.
+//!
+//! Invariants:
+//! - a group is offered after its frame is durable, never before;
+//! - offering never waits: a consumer whose queue is full is *cut off* (its queue is dropped and counted) and
+//!   catches up by reading the log from its own position, which the log keeps for it;
+//! - the log is trimmed only up to the smallest position that the consumers have reported as durable.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::model::{FrameNumber, Sequence, WriteBatch};
+
+/// One group write, as it stands in one frame of the log.
+#[derive(Debug, Clone)]
+pub struct CommittedGroup {
+    /// The frame that holds it: the consumer's position once it has applied the group.
+    pub frame: FrameNumber,
+    /// The sequence of the group's last batch. Batches have rising sequences in their order.
+    pub sequence: Sequence,
+    /// The batches, in commit order.
+    pub batches: Vec<Arc<WriteBatch>>,
+    /// Bytes that the batches hold in memory.
+    pub bytes: usize,
+}
+
+/// What a consumer gets next.
+#[derive(Debug)]
+pub enum Next {
+    /// The next group in log order.
+    Group(Arc<CommittedGroup>),
+    /// The consumer was too slow: groups after its position must be read from the log.
+    CutOff,
+    /// The engine has closed; nothing follows.
+    Closed,
+}
+
+/// The fan-out from the writer to the consumers.
+#[derive(Debug, Default)]
+pub struct Tap {
+    consumers: Mutex<Vec<Arc<Queue>>>,
+}
+
+#[derive(Debug)]
+struct Queue {
+    name: &'static str,
+    max_bytes: usize,
+    state: Mutex<QueueState>,
+    wake: Notify,
+    /// The frame up to which the consumer's own durable state reaches.
+    checkpoint: AtomicU64,
+    cut_offs: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct QueueState {
+    groups: VecDeque<Arc<CommittedGroup>>,
+    bytes: usize,
+    cut_off: bool,
+    closed: bool,
+}
+
+/// One consumer's end of the tap.
+#[derive(Debug)]
+pub struct TapConsumer {
+    queue: Arc<Queue>,
+}
+
+impl Tap {
+    /// Adds a consumer whose durable state reaches `checkpoint`. It is owed every group after that frame:
+    /// those before the first call of [`TapConsumer::next`] it reads from the log itself.
+    pub fn subscribe(&self, name: &'static str, checkpoint: FrameNumber, max_bytes: usize) -> TapConsumer {
+        let queue = Arc::new(Queue {
+            name,
+            max_bytes,
+            state: Mutex::default(),
+            wake: Notify::new(),
+            checkpoint: AtomicU64::new(checkpoint.get()),
+            cut_offs: AtomicU64::new(0),
+        });
+        self.consumers.lock().push(Arc::clone(&queue));
+        TapConsumer { queue }
+    }
+
+    /// Offers a durable group to every consumer. Never waits.
+    pub fn publish(&self, group: &Arc<CommittedGroup>) {
+        for queue in self.consumers.lock().iter() {
+            let mut state = queue.state.lock();
+            if state.cut_off {
+                continue;
+            }
+            if state.bytes + group.bytes > queue.max_bytes && !state.groups.is_empty() {
+                state.groups.clear();
+                state.bytes = 0;
+                state.cut_off = true;
+                queue.cut_offs.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(
+                    consumer = queue.name,
+                    "consumer of the commit tap is too slow: it reads the log"
+                );
+            } else {
+                state.bytes += group.bytes;
+                state.groups.push_back(Arc::clone(group));
+            }
+            drop(state);
+            queue.wake.notify_one();
+        }
+    }
+
+    /// The frame up to which every consumer's state is durable; `None` without consumers.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<FrameNumber> {
+        let consumers = self.consumers.lock();
+        consumers.iter().map(|q| FrameNumber::new(q.checkpoint.load(Ordering::Acquire))).min()
+    }
+
+    /// Each consumer's name, bytes waiting, and times that it was cut off.
+    #[must_use]
+    pub fn lag(&self) -> Vec<(&'static str, usize, u64)> {
+        let consumers = self.consumers.lock();
+        consumers.iter().map(|q| (q.name, q.state.lock().bytes, q.cut_offs.load(Ordering::Relaxed))).collect()
+    }
+
+    /// Ends every consumer once it has taken what waits for it.
+    pub fn close(&self) {
+        for queue in self.consumers.lock().iter() {
+            queue.state.lock().closed = true;
+            queue.wake.notify_one();
+        }
+    }
+}
+
+impl TapConsumer {
+    /// Waits for the next group.
+    pub async fn next(&mut self) -> Next {
+        loop {
+            {
+                let mut state = self.queue.state.lock();
+                if let Some(group) = state.groups.pop_front() {
+                    state.bytes = state.bytes.saturating_sub(group.bytes);
+                    return Next::Group(group);
+                }
+                if state.cut_off {
+                    // Groups are queued again from here on; those in between are in the log.
+                    state.cut_off = false;
+                    return Next::CutOff;
+                }
+                if state.closed {
+                    return Next::Closed;
+                }
+            }
+            self.queue.wake.notified().await;
+        }
+    }
+
+    /// Reports that everything up to `frame` is in the consumer's own durable state, so that the log may go.
+    pub fn checkpointed(&self, frame: FrameNumber) {
+        self.queue.checkpoint.fetch_max(frame.get(), Ordering::AcqRel);
+    }
+}
+
+impl Drop for TapConsumer {
+    fn drop(&mut self) {
+        // The queue stays registered, so its checkpoint keeps the log, but it takes no more memory.
+        let mut state = self.queue.state.lock();
+        state.groups.clear();
+        state.bytes = 0;
+        state.cut_off = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{CommittedGroup, Next, Tap};
+    use crate::model::{FrameNumber, Sequence};
+
+    fn group(frame: u64, bytes: usize) -> Arc<CommittedGroup> {
+        Arc::new(CommittedGroup {
+            frame: FrameNumber::new(frame),
+            sequence: Sequence::new(frame),
+            batches: Vec::new(),
+            bytes,
+        })
+    }
+
+    #[tokio::test]
+    async fn a_slow_consumer_is_cut_off_and_told_so_while_others_go_on() {
+        let tap = Tap::default();
+        let mut slow = tap.subscribe("slow", FrameNumber::new(0), 100);
+        let mut quick = tap.subscribe("quick", FrameNumber::new(0), 1_000);
+        for frame in 1..=3 {
+            tap.publish(&group(frame, 60));
+        }
+        assert!(matches!(slow.next().await, Next::CutOff));
+        tap.publish(&group(4, 60));
+        assert!(matches!(slow.next().await, Next::Group(g) if g.frame.get() == 4));
+        for frame in 1..=4 {
+            assert!(matches!(quick.next().await, Next::Group(g) if g.frame.get() == frame));
+        }
+        tap.close();
+        assert!(matches!(quick.next().await, Next::Closed));
+    }
+
+    #[test]
+    fn the_slowest_checkpoint_holds_the_log() {
+        let tap = Tap::default();
+        assert_eq!(tap.checkpoint(), None);
+        let first = tap.subscribe("first", FrameNumber::new(5), 1);
+        let _second = tap.subscribe("second", FrameNumber::new(7), 1);
+        assert_eq!(tap.checkpoint(), Some(FrameNumber::new(5)));
+        first.checkpointed(FrameNumber::new(9));
+        assert_eq!(tap.checkpoint(), Some(FrameNumber::new(7)));
+    }
+}
