@@ -10,8 +10,10 @@ pub mod catalog;
 pub mod clock;
 mod error;
 pub mod limits;
+pub mod memtable;
 pub mod model;
 pub mod series;
 pub mod tap;
+pub mod view;
 
 pub use error::{Error, ErrorKind, Result};

@@ -4,6 +4,7 @@
 //! engine must check again: a [`DatabaseName`] is a valid name, a [`TableBatch`] has columns of equal length.
 
 mod batch;
+mod file;
 mod id;
 mod name;
 mod schema;
@@ -11,6 +12,7 @@ mod time;
 mod value;
 
 pub use batch::{FieldColumn, TableBatch, WriteBatch};
+pub use file::{DataFile, FilePlace, SequenceRange};
 pub use id::{ColumnId, FrameNumber, Sequence, SeriesId, TableId};
 pub use name::{DatabaseName, NameError, TableName, check_column_name};
 pub use schema::{FieldSchema, PhysicalColumn, TIME_COLUMN, TableSchema, TagSchema};

@@ -1,0 +1,45 @@
+//! What is known of a data file without opening it.
+
+use object_store::path::Path;
+
+use super::{Sequence, TimeRange};
+
+/// Where a data file lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FilePlace {
+    /// Staged on the local disk, fsynced, not yet part of the Delta table.
+    Staged,
+    /// In the table's folder of the object store, committed to its Delta log.
+    Table,
+}
+
+/// The sequences whose rows a file holds (SEQ-2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SequenceRange {
+    /// The lowest.
+    pub min: Sequence,
+    /// The highest: of two files that hold the same point, the one with the greater upper end wins.
+    pub max: Sequence,
+}
+
+/// One Parquet file of a table. Its rows are sorted by all tags in schema order (ascending by bytes, missing
+/// last) and then by time, and each point stands in it once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataFile {
+    /// Where it lies.
+    pub place: FilePlace,
+    /// Its path within that place's object store.
+    pub path: Path,
+    /// Its partition: days since 1970-01-01 UTC.
+    pub date: i32,
+    /// Number of rows.
+    pub rows: u64,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// The times of its rows.
+    pub times: TimeRange,
+    /// The sequences of its rows.
+    pub sequences: SequenceRange,
+    /// Per-column statistics as Delta Lake's `stats` JSON.
+    pub stats: String,
+}

@@ -1,0 +1,117 @@
+//! The view: what a query sees of every table, as of one sequence.
+//!
+//! Invariants (VIEW-1): there is one view; a change of it — rows that became durable, a sealed memtable that
+//! became staged files, staged files that became table files — is made under one short lock, so a snapshot
+//! sees each row exactly once. Taking a snapshot copies one pointer and never makes the writer wait: the
+//! writer copies what a snapshot still holds (copy on write).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use crate::memtable::{Memtable, SealedMemtable};
+use crate::model::{DataFile, Sequence, TableId, TimeRange, WriteBatch};
+
+/// The current state of all tables.
+#[derive(Debug, Default)]
+pub struct View {
+    state: RwLock<Arc<State>>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct State {
+    sequence: Sequence,
+    tables: BTreeMap<TableId, Arc<TableView>>,
+}
+
+/// All tables as of one sequence.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    state: Arc<State>,
+}
+
+/// One table as of a snapshot.
+#[derive(Debug, Clone, Default)]
+pub struct TableView {
+    /// Files, oldest first by the upper end of their sequences: later files win over earlier ones.
+    pub files: Vec<Arc<DataFile>>,
+    /// Memtables that take no more rows and are on their way to files, oldest first. They win over all files.
+    pub sealed: Vec<Arc<SealedMemtable>>,
+    /// The memtable that takes rows. It wins over everything else.
+    pub active: Arc<Memtable>,
+}
+
+impl Snapshot {
+    /// The sequence up to which the snapshot sees every row.
+    #[must_use]
+    pub fn sequence(&self) -> Sequence {
+        self.state.sequence
+    }
+
+    /// The table as of this snapshot; `None` when it has no rows yet.
+    #[must_use]
+    pub fn table(&self, id: TableId) -> Option<&Arc<TableView>> {
+        self.state.tables.get(&id)
+    }
+
+    /// All tables that have rows.
+    pub fn tables(&self) -> impl Iterator<Item = (TableId, &Arc<TableView>)> {
+        self.state.tables.iter().map(|(id, view)| (*id, view))
+    }
+}
+
+impl TableView {
+    /// The times of the rows in memory; `None` when there are none.
+    #[must_use]
+    pub fn memory_times(&self) -> Option<TimeRange> {
+        let sealed = self.sealed.iter().filter_map(|s| s.rows.times());
+        sealed.chain(self.active.times()).reduce(TimeRange::union)
+    }
+
+    /// Rows in memory, before last-write-wins.
+    #[must_use]
+    pub fn memory_rows(&self) -> usize {
+        self.sealed.iter().map(|s| s.rows.rows()).sum::<usize>() + self.active.rows()
+    }
+
+    /// The memtables, oldest first.
+    pub fn memtables(&self) -> impl Iterator<Item = &Memtable> {
+        self.sealed.iter().map(|s| &*s.rows).chain(std::iter::once(&*self.active))
+    }
+}
+
+impl View {
+    /// All tables as of now.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot { state: Arc::clone(&self.state.read()) }
+    }
+
+    /// Makes the rows of a durable group visible, all at once.
+    pub(crate) fn apply<'a>(&self, batches: impl Iterator<Item = (Sequence, &'a WriteBatch)>) {
+        let mut guard = self.state.write();
+        let state = Arc::make_mut(&mut guard);
+        for (sequence, batch) in batches {
+            for rows in &batch.tables {
+                let table = Arc::make_mut(state.tables.entry(rows.table).or_default());
+                Arc::make_mut(&mut table.active).append(sequence, rows);
+            }
+            state.sequence = state.sequence.max(sequence);
+        }
+    }
+
+    /// Changes one table's view; the change is visible as a whole.
+    pub(crate) fn change(&self, id: TableId, change: impl FnOnce(&mut TableView)) {
+        let mut guard = self.state.write();
+        let state = Arc::make_mut(&mut guard);
+        change(Arc::make_mut(state.tables.entry(id).or_default()));
+    }
+
+    /// Raises the visible sequence without rows, as replay does for empty frames.
+    pub(crate) fn raise(&self, sequence: Sequence) {
+        let mut guard = self.state.write();
+        let state = Arc::make_mut(&mut guard);
+        state.sequence = state.sequence.max(sequence);
+    }
+}
