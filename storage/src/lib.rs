@@ -8,8 +8,10 @@
 
 pub mod catalog;
 pub mod clock;
+pub mod disk;
 mod error;
 pub mod limits;
+pub mod log;
 pub mod memtable;
 pub mod model;
 pub mod series;

@@ -1,0 +1,32 @@
+//! The payload of a frame: definitions, then batches as raw columns.
+//!
+//! All numbers are little-endian; `FORMAT.md` has the layout. Columns are written raw: compressing costs more
+//! than the bytes do. The decoder trusts nothing: a payload whose checksum is right but whose content is not
+//! understood is an error, never a panic.
+
+mod reader;
+mod writer;
+
+pub use reader::decode_group;
+pub use writer::{encode_batch, encode_definitions};
+
+use crate::model::WriteBatch;
+
+/// A batch and its bytes in the log, encoded by the source's own task.
+#[derive(Debug, Clone)]
+pub struct EncodedBatch {
+    /// The rows.
+    pub batch: std::sync::Arc<WriteBatch>,
+    /// The rows as they go to the log.
+    pub bytes: Vec<u8>,
+}
+
+/// Numbers of the kinds of definitions.
+mod definition_kind {
+    pub(super) const DATABASE: u8 = 1;
+    pub(super) const TABLE: u8 = 2;
+    pub(super) const TAG: u8 = 3;
+    pub(super) const FIELD: u8 = 4;
+    pub(super) const WIDENED: u8 = 5;
+    pub(super) const SERIES: u8 = 6;
+}

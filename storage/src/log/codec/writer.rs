@@ -1,0 +1,178 @@
+//! Encodes definitions and batches.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{DataType, Float64Type, Int64Type, UInt64Type};
+
+use super::{EncodedBatch, definition_kind};
+use crate::catalog::Definition;
+use crate::error::{Error, Result};
+use crate::model::{FieldColumn, FieldType, PhysicalColumn, TableBatch, WriteBatch};
+
+/// Encodes the definitions section of a frame: `u32` count, then each definition.
+///
+/// # Errors
+/// [`Error::LimitExceeded`] when a count or length does not fit.
+pub fn encode_definitions(definitions: &[Definition]) -> Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(4 + definitions.len() * 64);
+    put_u32(&mut out, definitions.len())?;
+    for definition in definitions {
+        put_definition(&mut out, definition)?;
+    }
+    Ok(out)
+}
+
+/// Encodes one batch: `u32` count of tables, then each table's columns.
+///
+/// # Errors
+/// [`Error::LimitExceeded`] when a count or length does not fit; [`Error::Internal`] for a column of a type
+/// that the log does not know.
+pub fn encode_batch(batch: WriteBatch) -> Result<EncodedBatch> {
+    let mut bytes = Vec::with_capacity(batch.memory_bytes() + 64);
+    put_u32(&mut bytes, batch.tables.len())?;
+    for table in &batch.tables {
+        put_table(&mut bytes, table)?;
+    }
+    Ok(EncodedBatch { batch: Arc::new(batch), bytes })
+}
+
+fn put_table(out: &mut Vec<u8>, table: &TableBatch) -> Result<()> {
+    out.extend_from_slice(&table.table.get().to_le_bytes());
+    put_u32(out, table.rows())?;
+    put_u32(out, table.fields.len())?;
+    table.series.iter().for_each(|id| out.extend_from_slice(&id.to_le_bytes()));
+    table.times.iter().for_each(|time| out.extend_from_slice(&time.to_le_bytes()));
+    table.fields.iter().try_for_each(|field| put_field(out, field))
+}
+
+/// Column id, type, whether nulls occur, the validity bits if so, the values.
+fn put_field(out: &mut Vec<u8>, field: &FieldColumn) -> Result<()> {
+    let values = &field.values;
+    out.extend_from_slice(&field.column.get().to_le_bytes());
+    let field_type = match values.data_type() {
+        DataType::Float64 => FieldType::Float,
+        DataType::Int64 => FieldType::Integer,
+        DataType::UInt64 => FieldType::Unsigned,
+        DataType::Boolean => FieldType::Boolean,
+        DataType::Utf8 => FieldType::Text,
+        other => return Err(Error::Internal(format!("the log does not know columns of type {other}"))),
+    };
+    out.push(field_type as u8);
+    match values.nulls().filter(|nulls| nulls.null_count() > 0) {
+        Some(nulls) => {
+            out.push(1);
+            put_bits(out, nulls.iter());
+        }
+        None => out.push(0),
+    }
+    match field_type {
+        FieldType::Float => {
+            values
+                .as_primitive::<Float64Type>()
+                .values()
+                .iter()
+                .for_each(|v| out.extend_from_slice(&v.to_le_bytes()));
+        }
+        FieldType::Integer => {
+            values
+                .as_primitive::<Int64Type>()
+                .values()
+                .iter()
+                .for_each(|v| out.extend_from_slice(&v.to_le_bytes()));
+        }
+        FieldType::Unsigned => {
+            values
+                .as_primitive::<UInt64Type>()
+                .values()
+                .iter()
+                .for_each(|v| out.extend_from_slice(&v.to_le_bytes()));
+        }
+        FieldType::Boolean => put_bits(out, values.as_boolean().values().iter()),
+        FieldType::Text => {
+            for value in values.as_string::<i32>() {
+                put_text(out, value.unwrap_or_default())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Bits, first row in the lowest bit of the first byte.
+fn put_bits(out: &mut Vec<u8>, bits: impl Iterator<Item = bool>) {
+    let mut byte = 0_u8;
+    let mut filled = 0;
+    for bit in bits {
+        byte |= u8::from(bit) << filled;
+        filled += 1;
+        if filled == 8 {
+            out.push(byte);
+            (byte, filled) = (0, 0);
+        }
+    }
+    if filled > 0 {
+        out.push(byte);
+    }
+}
+
+fn put_definition(out: &mut Vec<u8>, definition: &Definition) -> Result<()> {
+    match definition {
+        Definition::Database { name } => {
+            out.push(definition_kind::DATABASE);
+            put_text(out, name.as_str())
+        }
+        Definition::Table { id, database, name } => {
+            out.push(definition_kind::TABLE);
+            out.extend_from_slice(&id.get().to_le_bytes());
+            put_text(out, database.as_str())?;
+            put_text(out, name.as_str())
+        }
+        Definition::Tag { table, tag } => {
+            out.push(definition_kind::TAG);
+            out.extend_from_slice(&table.get().to_le_bytes());
+            put_text(out, &tag.name)?;
+            put_text(out, &tag.stored_name)
+        }
+        Definition::Field { table, name, column } => {
+            out.push(definition_kind::FIELD);
+            out.extend_from_slice(&table.get().to_le_bytes());
+            put_text(out, name)?;
+            put_column(out, column)
+        }
+        Definition::Widened { table, name, column } => {
+            out.push(definition_kind::WIDENED);
+            out.extend_from_slice(&table.get().to_le_bytes());
+            put_text(out, name)?;
+            put_column(out, column)
+        }
+        Definition::Series { id, table, key } => {
+            out.push(definition_kind::SERIES);
+            out.extend_from_slice(&id.get().to_le_bytes());
+            out.extend_from_slice(&table.get().to_le_bytes());
+            put_bytes(out, key)
+        }
+    }
+}
+
+fn put_column(out: &mut Vec<u8>, column: &PhysicalColumn) -> Result<()> {
+    out.extend_from_slice(&column.id.get().to_le_bytes());
+    out.push(column.field_type as u8);
+    put_text(out, &column.stored_name)
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) -> Result<()> {
+    put_bytes(out, text.as_bytes())
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) -> Result<()> {
+    put_u32(out, bytes.len())?;
+    out.extend_from_slice(bytes);
+    Ok(())
+}
+
+fn put_u32(out: &mut Vec<u8>, number: usize) -> Result<()> {
+    let number = u32::try_from(number)
+        .map_err(|_| Error::LimitExceeded("one write is too large for the log".into()))?;
+    out.extend_from_slice(&number.to_le_bytes());
+    Ok(())
+}

@@ -1,0 +1,30 @@
+//! The log (write-ahead log): what is acknowledged stands here first.
+//!
+//! A log is a folder of numbered *segments*, files of one size that are written with zeros before use and
+//! recycled after it, because a sync of bytes that the file system has already placed costs half. A segment
+//! holds *frames*; one group write is one frame. `FORMAT.md` has the bytes.
+//!
+//! Invariants:
+//! - LOG-1: a frame's checksum is seeded with the log's epoch and its segment's number, so the old bytes of a
+//!   recycled segment never parse; making and renaming a segment syncs the folder.
+//! - LOG-2: frames are numbered without gaps and carry the last number that was durable when they were
+//!   written. A missing or bad frame at or below that number of any later frame is *damage* and refuses to
+//!   start; above all of them it is a *torn tail*, cut and zeroed before new writes.
+//! - LOG-3: a writer that is idle, or closing, adds an empty synced frame, so only the last moments before a
+//!   crash cannot be told from a torn tail.
+//! - LOG-4: a failed sync poisons the log: nothing more is written or acknowledged until a restart.
+
+mod codec;
+mod epoch;
+mod frame;
+mod reader;
+mod segment;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use codec::{EncodedBatch, decode_group, encode_batch, encode_definitions};
+pub use epoch::Epoch;
+pub use frame::{Frame, FrameHeader};
+pub use reader::LogReader;
+pub use writer::{LogWriter, SegmentInfo};

@@ -1,0 +1,229 @@
+//! Reads the log: once at start, to find its end and tell a torn tail from damage, and later for consumers
+//! that fell behind.
+//!
+//! At start ([`LogReader::recover`]):
+//! 1. Segments are read in order of their numbers; frames follow each other without gaps.
+//! 2. Where the next frame does not parse, the following segment, if there is one, must begin with exactly
+//!    that frame; else frames are missing: damage.
+//! 3. In the last segment the rest is scanned for later frames. One that says the missing frame was durable
+//!    proves damage; without one it is a torn tail.
+
+use std::path::Path;
+
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::log::epoch::Epoch;
+use crate::log::frame::{self, FrameHeader, Seed};
+use crate::log::segment::{self, Opened, SegmentHeader};
+use crate::model::{FrameNumber, Sequence};
+
+/// What a visitor of frames gets: the header and the payload.
+pub type Visit<'a> = dyn FnMut(&FrameHeader, &[u8]) -> Result<()> + 'a;
+
+/// Reads the segments of one log directory.
+#[derive(Debug, Clone, Copy)]
+pub struct LogReader<'a> {
+    disk: &'a dyn Disk,
+    folder: &'a Path,
+    epoch: Epoch,
+}
+
+/// Where the log ends.
+#[derive(Debug, Default)]
+pub(super) struct Recovered {
+    /// The segments in order, each with the number of its first frame.
+    pub(super) segments: Vec<SegmentHeader>,
+    /// The offset in the last segment at which the next frame goes.
+    pub(super) end: u64,
+    /// The last valid frame, or the number before the first.
+    pub(super) last_frame: FrameNumber,
+    /// The greatest sequence in any frame.
+    pub(super) last_sequence: Sequence,
+    /// A segment without a header that was being made when the machine stopped.
+    pub(super) unfinished: Option<u64>,
+    /// Bytes of a frame that was being written when the machine stopped.
+    pub(super) torn: bool,
+}
+
+/// Everything of one segment in memory.
+struct Loaded {
+    bytes: Vec<u8>,
+    seed: Seed,
+}
+
+impl<'a> LogReader<'a> {
+    /// A reader of the log in `folder`.
+    #[must_use]
+    pub fn new(disk: &'a dyn Disk, folder: &'a Path, epoch: Epoch) -> Self {
+        Self { disk, folder, epoch }
+    }
+
+    /// Visits all frames with `after < number <= last`, which must be durable.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when one of them cannot be read; the visitor's error.
+    pub fn read(&self, after: FrameNumber, last: FrameNumber, visit: &mut Visit<'_>) -> Result<()> {
+        let mut expected = None;
+        let numbers = self.segment_numbers()?;
+        for (position, &number) in numbers.iter().enumerate() {
+            let Some((header, loaded)) = self.load(number)? else { continue };
+            let ends_before = |n: &u64| {
+                Ok::<_, Error>(self.load_header(*n)?.map(|h| h.first_frame.get() <= after.get() + 1))
+            };
+            if numbers.get(position + 1).map(ends_before).transpose()?.flatten() == Some(true) {
+                continue;
+            }
+            let mut wanted = |head: &FrameHeader, payload: &[u8]| {
+                if head.number > after && head.number <= last { visit(head, payload) } else { Ok(()) }
+            };
+            expected = Some(walk(&loaded, header.first_frame, &mut wanted)?.next);
+            if expected.is_some_and(|next| next > last) {
+                return Ok(());
+            }
+        }
+        match expected {
+            _ if last <= after => Ok(()),
+            Some(next) if next > last => Ok(()),
+            _ => Err(Error::Damaged(format!(
+                "frames after {after} up to {last} are not all in the log any more"
+            ))),
+        }
+    }
+
+    /// Visits every frame and finds the end of the log.
+    pub(super) fn recover(&self, visit: &mut Visit<'_>) -> Result<Recovered> {
+        let numbers = self.segment_numbers()?;
+        let mut found = Recovered { end: segment::HEADER_BYTES, ..Recovered::default() };
+        let mut expected = None;
+        for (position, &number) in numbers.iter().enumerate() {
+            let is_last = position + 1 == numbers.len();
+            let Some((header, loaded)) = self.load(number)? else {
+                self.refuse_lost_header(number, is_last, expected)?;
+                found.unfinished = Some(number);
+                break;
+            };
+            if expected.is_some_and(|next| header.first_frame != next) {
+                return Err(self.damage(
+                    number,
+                    segment::HEADER_BYTES,
+                    expected.unwrap_or_default(),
+                    "are missing",
+                ));
+            }
+            let mut highest = found.last_sequence;
+            let walked = walk(&loaded, header.first_frame, &mut |head, payload| {
+                highest = highest.max(head.sequence);
+                visit(head, payload)
+            })?;
+            found.last_sequence = highest;
+            found.segments.push(header);
+            found.end = walked.end as u64;
+            found.last_frame = FrameNumber::new(walked.next.get() - 1);
+            if is_last {
+                found.torn = self.refuse_damage_after(&loaded, number, &walked)?;
+            }
+            expected = Some(walked.next);
+        }
+        Ok(found)
+    }
+
+    fn segment_numbers(&self) -> Result<Vec<u64>> {
+        Ok(self.disk.list(self.folder)?.iter().filter_map(|name| segment::number_of(name)).collect())
+    }
+
+    fn load_header(&self, number: u64) -> Result<Option<SegmentHeader>> {
+        let path = segment::path(self.folder, number);
+        let file = self.disk.open(&path, false)?;
+        Ok(match segment::read_header(&*file, &path, &self.epoch, number)? {
+            Opened::Segment(header) => Some(header),
+            Opened::NoHeader => None,
+        })
+    }
+
+    fn load(&self, number: u64) -> Result<Option<(SegmentHeader, Loaded)>> {
+        let path = segment::path(self.folder, number);
+        let file = self.disk.open(&path, false)?;
+        let Opened::Segment(header) = segment::read_header(&*file, &path, &self.epoch, number)? else {
+            return Ok(None);
+        };
+        Ok(Some((header, self.load_bytes(number, &*file)?)))
+    }
+
+    fn load_bytes(&self, number: u64, file: &dyn crate::disk::DiskFile) -> Result<Loaded> {
+        let length =
+            usize::try_from(file.length()?).map_err(|_| Error::Damaged("a segment is too large".into()))?;
+        let mut bytes = vec![0; length];
+        let read = file.read_at(0, &mut bytes)?;
+        bytes.truncate(read);
+        Ok(Loaded { bytes, seed: Seed::new(&self.epoch, number) })
+    }
+
+    /// A segment without a header is one that was being made, if it is the last and holds no frame.
+    fn refuse_lost_header(&self, number: u64, is_last: bool, expected: Option<FrameNumber>) -> Result<()> {
+        let path = segment::path(self.folder, number);
+        let file = self.disk.open(&path, false)?;
+        let loaded = self.load_bytes(number, &*file)?;
+        let first = scan(&loaded, 0);
+        if is_last && first.is_none() {
+            return Ok(());
+        }
+        Err(self.damage(number, 0, expected.unwrap_or_default(), "have lost their segment's header"))
+    }
+
+    /// Whether a torn frame stands at the end; damage if a later frame proves that it was durable.
+    fn refuse_damage_after(&self, loaded: &Loaded, number: u64, walked: &Walked) -> Result<bool> {
+        match scan(loaded, walked.end) {
+            Some(later) if later.durable >= walked.next => {
+                Err(self.damage(number, walked.end as u64, walked.next, "are damaged"))
+            }
+            Some(_) => Ok(true),
+            None => Ok(loaded.bytes.get(walked.end..).is_some_and(frame::starts_frame)),
+        }
+    }
+
+    fn damage(&self, segment: u64, offset: u64, first: FrameNumber, what: &str) -> Error {
+        Error::Damaged(format!(
+            "frames from {first} on {what} in {} at byte {offset}, though they were durable: restore the log from \
+             a backup, or move the damaged segment and those after it away to give up their rows",
+            segment::path(self.folder, segment).display()
+        ))
+    }
+}
+
+/// How far a segment's frames go.
+struct Walked {
+    /// The offset behind the last valid frame.
+    end: usize,
+    /// The number that the next frame has.
+    next: FrameNumber,
+}
+
+/// Visits the frames of a segment from its start as far as they follow each other.
+fn walk(loaded: &Loaded, first: FrameNumber, visit: &mut Visit<'_>) -> Result<Walked> {
+    let mut walked =
+        Walked { end: usize::try_from(segment::HEADER_BYTES).unwrap_or(usize::MAX), next: first };
+    while let Some(rest) = loaded.bytes.get(walked.end..) {
+        match frame::parse(rest, loaded.seed) {
+            Some((header, payload)) if header.number == walked.next => {
+                visit(&header, payload)?;
+                walked.end += frame::frame_bytes(payload.len());
+                walked.next = FrameNumber::new(header.number.get() + 1);
+            }
+            _ => break,
+        }
+    }
+    Ok(walked)
+}
+
+/// The first valid frame at or after an offset, wherever it stands.
+fn scan(loaded: &Loaded, from: usize) -> Option<FrameHeader> {
+    let from = from.next_multiple_of(frame::ALIGNMENT);
+    (from..loaded.bytes.len()).step_by(frame::ALIGNMENT).find_map(|offset| {
+        let rest = loaded.bytes.get(offset..)?;
+        if frame::starts_frame(rest) {
+            frame::parse(rest, loaded.seed).map(|(header, _)| header)
+        } else {
+            None
+        }
+    })
+}

@@ -1,0 +1,277 @@
+//! The one writer of the log.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::disk::{Disk, DiskFile};
+use crate::error::{Error, Result};
+use crate::log::epoch::Epoch;
+use crate::log::frame::{self, FrameHeader, Seed};
+use crate::log::reader::{LogReader, Recovered, Visit};
+use crate::log::segment::{self, SegmentHeader};
+use crate::model::{FrameNumber, Sequence};
+
+/// Spare segments kept for reuse; more are deleted. Two cover a rotation while another is being trimmed.
+const SPARES_KEPT: usize = 2;
+
+/// A segment that may be trimmed: its number and its last frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// The segment.
+    pub segment: u64,
+    /// Its first frame.
+    pub first_frame: FrameNumber,
+}
+
+/// Appends frames to the log of one directory.
+#[derive(Debug)]
+pub struct LogWriter {
+    place: Place,
+    /// All segments, oldest first; the last one takes the frames.
+    segments: Vec<SegmentHeader>,
+    active: Active,
+    /// The last frame written, durable or not.
+    last_frame: FrameNumber,
+    durable: Arc<AtomicU64>,
+    poisoned: Option<String>,
+    buffer: Vec<u8>,
+}
+
+/// Where the log lies, and how its segments are made.
+#[derive(Debug)]
+struct Place {
+    disk: Arc<dyn Disk>,
+    folder: PathBuf,
+    epoch: Epoch,
+    segment_bytes: u64,
+}
+
+#[derive(Debug)]
+struct Active {
+    file: Box<dyn DiskFile>,
+    seed: Seed,
+    offset: u64,
+    length: u64,
+}
+
+impl LogWriter {
+    /// Opens the log in `folder`, which exists: visits every frame, cuts a torn tail, and is ready to append.
+    /// Returns the writer and the greatest sequence in the log.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when durable frames are missing or bad (LOG-2); the visitor's or the disk's error.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        folder: PathBuf,
+        segment_bytes: u64,
+        visit: &mut Visit<'_>,
+    ) -> Result<(Self, Sequence)> {
+        let epoch = Epoch::open(&*disk, &folder)?;
+        let found = LogReader::new(&*disk, &folder, epoch).recover(visit)?;
+        let sequence = found.last_sequence;
+        if let Some(number) = found.unfinished {
+            disk.remove(&segment::path(&folder, number))?;
+            disk.sync_folder(&folder)?;
+        }
+        let place = Place { disk, folder, epoch, segment_bytes };
+        let (segments, active) = if found.segments.is_empty() {
+            let (header, active) = place.start_segment(1, FrameNumber::new(found.last_frame.get() + 1), 0)?;
+            (vec![header], active)
+        } else {
+            let active = place.continue_last(&found)?;
+            (found.segments, active)
+        };
+        let writer = Self {
+            place,
+            segments,
+            active,
+            last_frame: found.last_frame,
+            durable: Arc::new(AtomicU64::new(found.last_frame.get())),
+            poisoned: None,
+            buffer: Vec::new(),
+        };
+        Ok((writer, sequence))
+    }
+
+    /// The log's epoch.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.place.epoch
+    }
+
+    /// The last durable frame, shared with readers.
+    #[must_use]
+    pub fn durable_frame(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.durable)
+    }
+
+    /// The segments, oldest first, the active one last.
+    #[must_use]
+    pub fn segments(&self) -> Vec<SegmentInfo> {
+        let info = |s: &SegmentHeader| SegmentInfo { segment: s.segment, first_frame: s.first_frame };
+        self.segments.iter().map(info).collect()
+    }
+
+    /// Writes one frame with the concatenation of `parts` as its payload. It is not durable before
+    /// [`sync`](Self::sync).
+    ///
+    /// # Errors
+    /// [`Error::LogPoisoned`] after a failed sync; the failure of the disk, after which nothing was appended.
+    pub fn append(&mut self, sequence: Sequence, parts: &[&[u8]]) -> Result<FrameNumber> {
+        self.refuse_if_poisoned()?;
+        let payload: usize = parts.iter().map(|p| p.len()).sum();
+        let payload_bytes = u32::try_from(payload)
+            .map_err(|_| Error::LimitExceeded("one write may have 4 GiB in the log".into()))?;
+        let number = FrameNumber::new(self.last_frame.get() + 1);
+        let durable = FrameNumber::new(self.durable.load(Ordering::Acquire));
+        let header = FrameHeader { number, durable, sequence, payload_bytes };
+        let needed = frame::frame_bytes(payload) as u64;
+        if self.active.offset + needed > self.active.length {
+            self.rotate(needed)?;
+        }
+        self.buffer.clear();
+        self.buffer.resize(frame::HEADER_BYTES, 0);
+        parts.iter().for_each(|part| self.buffer.extend_from_slice(part));
+        frame::seal(&mut self.buffer, header, self.active.seed);
+        self.active.file.write_at(self.active.offset, &self.buffer)?;
+        self.active.offset += needed;
+        self.last_frame = number;
+        if self.buffer.capacity() > KEPT_BUFFER_BYTES {
+            self.buffer = Vec::new();
+        }
+        Ok(number)
+    }
+
+    /// Makes every appended frame durable.
+    ///
+    /// # Errors
+    /// [`Error::LogPoisoned`]: the sync failed now or earlier. What is durable is unknown, so no frame that
+    /// was not yet acknowledged may be, and the log takes no more (LOG-4).
+    pub fn sync(&mut self) -> Result<FrameNumber> {
+        self.refuse_if_poisoned()?;
+        fail::fail_point!("log-before-sync");
+        if let Err(error) = self.active.file.sync() {
+            tracing::error!(%error, "the log could not be synced and takes no more writes (LOG-4)");
+            self.poisoned = Some(error.to_string());
+            return Err(Error::LogPoisoned(error.to_string()));
+        }
+        fail::fail_point!("log-after-sync");
+        self.durable.store(self.last_frame.get(), Ordering::Release);
+        Ok(self.last_frame)
+    }
+
+    /// Recycles the segments whose frames are all at or below `frame`. The active segment stays.
+    ///
+    /// # Errors
+    /// The failure of the disk; what was recycled before it stays so.
+    pub fn trim(&mut self, frame: FrameNumber) -> Result<()> {
+        while let [first, second, ..] = self.segments.as_slice() {
+            if second.first_frame.get() > frame.get() + 1 {
+                break;
+            }
+            let number = first.segment;
+            fail::fail_point!("log-before-trim");
+            self.place.retire(number)?;
+            self.segments.remove(0);
+        }
+        Ok(())
+    }
+
+    /// Starts a new segment unless the active one is empty, so that the frames up to now can be trimmed.
+    ///
+    /// # Errors
+    /// The failure of the disk; the log goes on in the old segment.
+    pub fn rotate_for_trim(&mut self) -> Result<()> {
+        self.refuse_if_poisoned()?;
+        if self.active.offset == segment::HEADER_BYTES { Ok(()) } else { self.rotate(0) }
+    }
+
+    fn refuse_if_poisoned(&self) -> Result<()> {
+        self.poisoned.as_ref().map_or(Ok(()), |cause| Err(Error::LogPoisoned(cause.clone())))
+    }
+
+    fn rotate(&mut self, needed: u64) -> Result<()> {
+        // Frames of the old segment must be durable before the new one says where it begins.
+        self.sync()?;
+        let number = self.segments.last().map_or(1, |s| s.segment + 1);
+        let first_frame = FrameNumber::new(self.last_frame.get() + 1);
+        let (header, active) = self.place.start_segment(number, first_frame, needed)?;
+        self.segments.push(header);
+        self.active = active;
+        Ok(())
+    }
+}
+
+impl Place {
+    /// Makes segment `number` from a spare or from nothing, with room for a frame of `needed` bytes.
+    fn start_segment(
+        &self,
+        number: u64,
+        first_frame: FrameNumber,
+        needed: u64,
+    ) -> Result<(SegmentHeader, Active)> {
+        let length = self.segment_bytes.max(segment::HEADER_BYTES + needed);
+        let path = segment::path(&self.folder, number);
+        let spare = self.disk.list(&self.folder)?.into_iter().find(|name| segment::is_spare(name));
+        match spare.filter(|_| length == self.segment_bytes) {
+            Some(spare) => self.disk.rename(&self.folder.join(spare), &path)?,
+            None => {
+                // Under another name first: a half-written file must not be taken for a segment.
+                let fresh = self.folder.join("segment.new");
+                segment::prewrite(&*self.disk, &fresh, length)?;
+                self.disk.rename(&fresh, &path)?;
+            }
+        }
+        let file = self.disk.open(&path, false)?;
+        let header = SegmentHeader { segment: number, first_frame };
+        segment::write_header(&*file, &self.epoch, header)?;
+        self.disk.sync_folder(&self.folder)?;
+        let length = file.length()?;
+        let seed = Seed::new(&self.epoch, number);
+        Ok((header, Active { file, seed, offset: segment::HEADER_BYTES, length }))
+    }
+
+    /// Opens the last segment where its valid frames end; zeros and syncs the rest.
+    fn continue_last(&self, found: &Recovered) -> Result<Active> {
+        let number = found.segments.last().map_or(1, |s| s.segment);
+        let file = self.disk.open(&segment::path(&self.folder, number), false)?;
+        let length = file.length()?;
+        if found.torn {
+            tracing::warn!(
+                segment = number,
+                offset = found.end,
+                "cut a torn frame that was never acknowledged"
+            );
+        }
+        zero_fill(&*file, found.end, length)?;
+        file.sync()?;
+        Ok(Active { file, seed: Seed::new(&self.epoch, number), offset: found.end, length })
+    }
+
+    /// Keeps a segment as a spare, or deletes it.
+    fn retire(&self, number: u64) -> Result<()> {
+        let path = segment::path(&self.folder, number);
+        let spares = self.disk.list(&self.folder)?.iter().filter(|name| segment::is_spare(name)).count();
+        if spares < SPARES_KEPT && self.disk.open(&path, false)?.length()? == self.segment_bytes {
+            self.disk.rename(&path, &self.folder.join(segment::spare_name(number)))?;
+        } else {
+            self.disk.remove(&path)?;
+        }
+        self.disk.sync_folder(&self.folder)
+    }
+}
+
+/// A frame buffer above this is given back after use: ordinary groups are far smaller.
+const KEPT_BUFFER_BYTES: usize = 4 << 20;
+
+fn zero_fill(file: &dyn DiskFile, from: u64, to: u64) -> Result<()> {
+    const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+    let mut offset = from;
+    while offset < to {
+        let length = usize::try_from(to - offset).map_or(ZEROS.len(), |rest| rest.min(ZEROS.len()));
+        file.write_at(offset, ZEROS.get(..length).unwrap_or(&ZEROS))?;
+        offset += length as u64;
+    }
+    Ok(())
+}
