@@ -9,7 +9,9 @@
 pub mod catalog;
 pub mod clock;
 pub mod disk;
+pub mod engine;
 mod error;
+mod flush;
 pub mod limits;
 pub mod log;
 pub mod memtable;

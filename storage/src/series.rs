@@ -167,18 +167,19 @@ impl SeriesIndex {
         Ok(self.insert(hash, Series { id, table, key: key.into() }))
     }
 
-    /// Takes over a series that was read from the log or a checkpoint. Meeting it twice changes nothing.
+    /// Takes over a series that was read from the log or a checkpoint. Meeting it twice changes nothing
+    /// and gives `false`.
     ///
     /// # Errors
     /// [`Error::Damaged`] when the id stands for another series already.
-    pub fn restore(&self, id: SeriesId, table: TableId, key: &[u8]) -> Result<()> {
+    pub fn restore(&self, id: SeriesId, table: TableId, key: &[u8]) -> Result<bool> {
         let _birth = self.births.lock();
         match self.get(id) {
-            Some(known) if known.table == table && known.key() == key => Ok(()),
+            Some(known) if known.table == table && known.key() == key => Ok(false),
             Some(_) => Err(Error::Damaged(format!("series {id} is defined twice, differently"))),
             None => {
                 self.insert(self.hash_key(table, key), Series { id, table, key: key.into() });
-                Ok(())
+                Ok(true)
             }
         }
     }

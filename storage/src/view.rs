@@ -11,7 +11,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use crate::memtable::{Memtable, SealedMemtable};
-use crate::model::{DataFile, Sequence, TableId, TimeRange, WriteBatch};
+use crate::model::{DataFile, FrameNumber, Sequence, TableBatch, TableId, TimeRange};
 
 /// The current state of all tables.
 #[derive(Debug, Default)]
@@ -22,6 +22,7 @@ pub struct View {
 #[derive(Debug, Clone, Default)]
 struct State {
     sequence: Sequence,
+    frame: FrameNumber,
     tables: BTreeMap<TableId, Arc<TableView>>,
 }
 
@@ -47,6 +48,12 @@ impl Snapshot {
     #[must_use]
     pub fn sequence(&self) -> Sequence {
         self.state.sequence
+    }
+
+    /// The frame of the log up to which the snapshot sees every row.
+    #[must_use]
+    pub fn frame(&self) -> FrameNumber {
+        self.state.frame
     }
 
     /// The table as of this snapshot; `None` when it has no rows yet.
@@ -88,17 +95,42 @@ impl View {
         Snapshot { state: Arc::clone(&self.state.read()) }
     }
 
-    /// Makes the rows of a durable group visible, all at once.
-    pub(crate) fn apply<'a>(&self, batches: impl Iterator<Item = (Sequence, &'a WriteBatch)>) {
+    /// Makes the rows of a durable frame visible, all at once; returns the bytes that they take in memory.
+    ///
+    /// `rows` are in order of their sequences.
+    pub(crate) fn apply<'a>(
+        &self,
+        frame: FrameNumber,
+        sequence: Sequence,
+        rows: impl Iterator<Item = (Sequence, &'a TableBatch)>,
+    ) -> usize {
         let mut guard = self.state.write();
         let state = Arc::make_mut(&mut guard);
-        for (sequence, batch) in batches {
-            for rows in &batch.tables {
-                let table = Arc::make_mut(state.tables.entry(rows.table).or_default());
-                Arc::make_mut(&mut table.active).append(sequence, rows);
-            }
-            state.sequence = state.sequence.max(sequence);
+        let mut bytes = 0;
+        for (sequence, rows) in rows {
+            let table = Arc::make_mut(state.tables.entry(rows.table).or_default());
+            Arc::make_mut(&mut table.active).append(sequence, rows);
+            bytes += rows.memory_bytes();
         }
+        state.frame = state.frame.max(frame);
+        state.sequence = state.sequence.max(sequence);
+        bytes
+    }
+
+    /// Seals every memtable that holds rows. Returns the frame up to which rows are in sealed memtables or
+    /// files now, and the sealed memtables.
+    pub(crate) fn seal(&self) -> (FrameNumber, Vec<(TableId, Arc<SealedMemtable>)>) {
+        let mut guard = self.state.write();
+        let state = Arc::make_mut(&mut guard);
+        let mut sealed = Vec::new();
+        for (id, table) in state.tables.iter_mut().filter(|(_, table)| !table.active.is_empty()) {
+            let table = Arc::make_mut(table);
+            let rows = std::mem::take(&mut table.active);
+            let memtable = Arc::new(SealedMemtable { rows, sealed_at: state.sequence });
+            table.sealed.push(Arc::clone(&memtable));
+            sealed.push((*id, memtable));
+        }
+        (state.frame, sealed)
     }
 
     /// Changes one table's view; the change is visible as a whole.
@@ -106,12 +138,5 @@ impl View {
         let mut guard = self.state.write();
         let state = Arc::make_mut(&mut guard);
         change(Arc::make_mut(state.tables.entry(id).or_default()));
-    }
-
-    /// Raises the visible sequence without rows, as replay does for empty frames.
-    pub(crate) fn raise(&self, sequence: Sequence) {
-        let mut guard = self.state.write();
-        let state = Arc::make_mut(&mut guard);
-        state.sequence = state.sequence.max(sequence);
     }
 }

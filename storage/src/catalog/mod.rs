@@ -118,6 +118,12 @@ impl Catalog {
         schemas
     }
 
+    /// Number of tables of a database.
+    #[must_use]
+    pub fn table_count(&self, database: &str) -> usize {
+        self.inner.read().databases.get(database).map_or(0, HashMap::len)
+    }
+
     /// The schemas of all tables of all databases, by id.
     #[must_use]
     pub fn all_tables(&self) -> Vec<Arc<TableSchema>> {
@@ -155,48 +161,55 @@ impl Catalog {
     }
 
     /// Takes over a definition that was read from the log or a checkpoint. A definition that is known already
-    /// changes nothing, so replay may meet it twice.
+    /// changes nothing and gives `false`, so replay may meet it twice.
     ///
     /// # Errors
     /// [`Error::Damaged`] when it refers to what was never defined.
-    pub fn restore(&self, definition: &Definition) -> Result<()> {
+    pub fn restore(&self, definition: &Definition) -> Result<bool> {
         let mut inner = self.inner.write();
         match definition {
             Definition::Database { name } => {
+                let known = inner.databases.contains_key(name);
                 inner.databases.entry(name.clone()).or_default();
+                Ok(!known)
             }
             Definition::Table { id, database, name } => {
                 inner.next_table = inner.next_table.max(id.get() + 1);
                 inner.databases.entry(database.clone()).or_default().insert(name.clone(), *id);
-                inner
-                    .tables
-                    .entry(*id)
-                    .or_insert_with(|| Arc::new(TableSchema::new(*id, database.clone(), name.clone())));
+                let known = inner.tables.contains_key(id);
+                let fresh = || Arc::new(TableSchema::new(*id, database.clone(), name.clone()));
+                inner.tables.entry(*id).or_insert_with(fresh);
+                Ok(!known)
             }
             Definition::Tag { table, tag } => {
                 let schema = inner.table_mut(*table)?;
-                if schema.tag(&tag.name).is_none() {
+                let known = schema.tag(&tag.name).is_some();
+                if !known {
                     schema.push_tag(tag.clone());
                 }
+                Ok(!known)
             }
             Definition::Field { table, name, column } => {
                 let schema = inner.table_mut(*table)?;
-                if schema.field(name).is_none() {
+                let known = schema.field(name).is_some();
+                if !known {
                     schema.push_field(FieldSchema { name: name.clone(), narrow: column.clone(), wide: None });
                 }
+                Ok(!known)
             }
             Definition::Widened { table, name, column } => {
                 let schema = inner.table_mut(*table)?;
-                let field = schema.field(name).ok_or_else(|| {
-                    Error::Damaged(format!("field {name:?} was widened before it was defined"))
-                })?;
-                if schema.fields.get(field).is_some_and(|f| f.wide.is_none()) {
+                let field = schema
+                    .field(name)
+                    .ok_or_else(|| Error::Damaged(format!("field {name:?} was widened before it was defined")))?;
+                let known = schema.fields.get(field).is_some_and(|f| f.wide.is_some());
+                if !known {
                     schema.widen(field, column.clone());
                 }
+                Ok(!known)
             }
-            Definition::Series { .. } => {}
+            Definition::Series { .. } => Ok(false),
         }
-        Ok(())
     }
 
     /// All definitions of databases, tables and columns, in an order in which they can be restored.

@@ -7,7 +7,7 @@
 mod reader;
 mod writer;
 
-pub use reader::decode_group;
+pub use reader::{decode_definitions, decode_group};
 pub use writer::{encode_batch, encode_definitions};
 
 use crate::model::WriteBatch;

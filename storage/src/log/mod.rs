@@ -23,7 +23,7 @@ mod segment;
 mod tests;
 mod writer;
 
-pub use codec::{EncodedBatch, decode_group, encode_batch, encode_definitions};
+pub use codec::{EncodedBatch, decode_definitions, decode_group, encode_batch, encode_definitions};
 pub use epoch::Epoch;
 pub use frame::{Frame, FrameHeader};
 pub use reader::LogReader;

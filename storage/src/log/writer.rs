@@ -178,15 +178,6 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Starts a new segment unless the active one is empty, so that the frames up to now can be trimmed.
-    ///
-    /// # Errors
-    /// The failure of the disk; the log goes on in the old segment.
-    pub fn rotate_for_trim(&mut self) -> Result<()> {
-        self.refuse_if_poisoned()?;
-        if self.active.offset == segment::HEADER_BYTES { Ok(()) } else { self.rotate(0) }
-    }
-
     fn refuse_if_poisoned(&self) -> Result<()> {
         self.poisoned.as_ref().map_or(Ok(()), |cause| Err(Error::LogPoisoned(cause.clone())))
     }

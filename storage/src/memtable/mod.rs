@@ -58,7 +58,7 @@ impl Memtable {
         self.rows
     }
 
-    /// Bytes that the rows hold in memory.
+    /// Bytes that the rows held in memory when they came. Merging chunks may save some of them.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -104,11 +104,7 @@ impl Memtable {
         while let Some(start) = self.mergeable_tail() {
             let tail = self.chunks.split_off(start);
             match merge::concat(&tail) {
-                Ok(merged) => {
-                    self.bytes -= tail.iter().map(|c| c.batch.memory_bytes()).sum::<usize>();
-                    self.bytes += merged.batch.memory_bytes();
-                    self.chunks.push(Arc::new(merged));
-                }
+                Ok(merged) => self.chunks.push(Arc::new(merged)),
                 // Merging saves overhead and is never needed: keep the chunks as they were.
                 Err(error) => {
                     tracing::error!(%error, "small chunks of a memtable could not be merged");

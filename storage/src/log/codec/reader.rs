@@ -22,8 +22,7 @@ pub fn decode_group(payload: &[u8]) -> Result<(Vec<Definition>, Vec<WriteBatch>)
     if payload.is_empty() {
         return Ok((Vec::new(), Vec::new()));
     }
-    let count = cursor.count(1)?;
-    let definitions = (0..count).map(|_| definition(&mut cursor)).collect::<Result<_>>()?;
+    let definitions = definitions(&mut cursor)?;
     let mut batches = Vec::new();
     while !cursor.rest.is_empty() {
         let tables = cursor.count(12)?;
@@ -31,6 +30,23 @@ pub fn decode_group(payload: &[u8]) -> Result<(Vec<Definition>, Vec<WriteBatch>)
         batches.push(WriteBatch { tables });
     }
     Ok((definitions, batches))
+}
+
+/// Decodes only the definitions of a frame's payload.
+///
+/// # Errors
+/// As [`decode_group`].
+pub fn decode_definitions(payload: &[u8]) -> Result<Vec<Definition>> {
+    let mut cursor = Cursor { rest: payload };
+    if payload.is_empty() {
+        return Ok(Vec::new());
+    }
+    definitions(&mut cursor)
+}
+
+fn definitions(cursor: &mut Cursor<'_>) -> Result<Vec<Definition>> {
+    let count = cursor.count(1)?;
+    (0..count).map(|_| definition(cursor)).collect()
 }
 
 fn damaged(what: &str) -> Error {

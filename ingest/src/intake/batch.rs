@@ -1,0 +1,277 @@
+//! A batch that is being built from the lines or rows of one request.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use storage::catalog::Applied;
+use storage::engine::Engine;
+use storage::limits;
+use storage::model::{
+    DatabaseName, SeriesId, TIME_COLUMN, TableId, TableName, Timestamp, ValueRef, WriteBatch,
+};
+use storage::series::{Series, canonical_key};
+
+use super::WriteError;
+use super::problem::LineProblem;
+use super::table::{LocalSeries, TableBuilder};
+use crate::line_protocol::{self, Line, LineError, Precision, Value};
+use crate::row::Row;
+
+/// What a builder becomes.
+pub(super) enum Finished {
+    /// The batch; every id in it is defined or queued.
+    Batch(WriteBatch),
+    /// A schema changed since the builder looked at it: build again.
+    Stale,
+}
+
+/// Tags as written: name and value.
+type Tags<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+
+pub(super) struct BatchBuilder<'a> {
+    engine: &'a Engine,
+    database: &'a DatabaseName,
+    tables: Vec<TableBuilder>,
+    by_name: HashMap<Box<str>, usize>,
+    by_id: HashMap<TableId, usize>,
+    series: Vec<BatchSeries>,
+    /// Raw spellings of this request.
+    spellings: HashMap<Box<[u8]>, (usize, LocalSeries), FixedState>,
+    /// Canonical keys of series that are new to this request, by table.
+    keys: HashMap<(usize, Box<[u8]>), LocalSeries>,
+}
+
+/// A series of this batch.
+enum BatchSeries {
+    Known(Arc<Series>),
+    /// Resolved when the batch is finished, since its table or tags may be new.
+    New { table: usize, key: Box<[u8]>, spelling: Option<Box<[u8]>> },
+}
+
+/// The series of a line: found, or to be added if the line passes all checks.
+enum LineSeries<'l> {
+    Found(usize, LocalSeries),
+    Fresh { table: usize, key: Vec<u8>, tags: Tags<'l> },
+}
+
+impl<'a> BatchBuilder<'a> {
+    pub(super) fn new(engine: &'a Engine, database: &'a DatabaseName) -> Self {
+        Self {
+            engine,
+            database,
+            tables: Vec::new(),
+            by_name: HashMap::new(),
+            by_id: HashMap::new(),
+            series: Vec::new(),
+            spellings: HashMap::default(),
+            keys: HashMap::new(),
+        }
+    }
+
+    /// Adds a line. `Ok(Some(problem))` means that the row is in, without the field that the problem names.
+    pub(super) fn add_line(
+        &mut self,
+        bytes: &[u8],
+        precision: Precision,
+        now: Timestamp,
+    ) -> Result<Option<LineProblem>, LineProblem> {
+        let line = Line::split(bytes)?;
+        let time = match line.timestamp {
+            Some(raw) => Timestamp::from_nanos(precision.to_nanos(raw)?),
+            None => Timestamp::from_nanos(precision.truncate(now.nanos())),
+        };
+        check_time(time, now)?;
+        let mut values: Vec<(Cow<'_, str>, Value<'_>)> = Vec::with_capacity(8);
+        for field in line.fields() {
+            let field = field?;
+            values.push((field.key, field.value));
+        }
+        let before = values.len();
+        values.retain(|(name, _)| name != TIME_COLUMN);
+        let stripped = values.len() < before;
+        let fields: Vec<_> = values.iter().map(|(name, value)| (Cow::Borrowed(name.as_ref()), value.as_ref())).collect();
+        let series = self.series_of(line.series)?;
+        let table = self.add_fields(series, Some(line.series), time, &fields, stripped)?;
+        Ok(stripped.then(|| self.time_field(table, false)))
+    }
+
+    /// Adds a row of a mapping.
+    pub(super) fn add_row(&mut self, row: &Row, now: Timestamp) -> Result<(), LineProblem> {
+        let time = row.time.unwrap_or(now);
+        check_time(time, now)?;
+        let tags: Tags<'_> =
+            row.tags.iter().map(|(name, value)| (Cow::Borrowed(name.as_str()), Cow::Borrowed(value.as_str()))).collect();
+        let fields: Vec<_> =
+            row.fields.iter().map(|(name, value)| (Cow::Borrowed(name.as_str()), value.as_ref())).collect();
+        if let Some((name, _)) = fields.iter().find(|(name, _)| name == TIME_COLUMN) {
+            return Err(LineProblem::Name(format!("a field may not be called {name:?}")));
+        }
+        let series = self.fresh_series(&row.table, tags)?;
+        self.add_fields(series, None, time, &fields, false)?;
+        Ok(())
+    }
+
+    /// Defines what is new, and makes the batch.
+    pub(super) fn finish(self) -> Result<Finished, WriteError> {
+        let mut schemas = Vec::with_capacity(self.tables.len());
+        for table in &self.tables {
+            let change = (!table.is_empty()).then(|| table.change(self.database)).flatten();
+            match change.map(|change| self.engine.catalog().apply(&change)).transpose()? {
+                Some(Applied::Schema(schema)) => schemas.push(Some(schema)),
+                Some(Applied::Stale) => return Ok(Finished::Stale),
+                None => schemas.push(table.base.clone()),
+            }
+        }
+        let mut ids: Vec<SeriesId> = Vec::with_capacity(self.series.len());
+        for series in self.series {
+            ids.push(match series {
+                BatchSeries::Known(series) => series.id,
+                BatchSeries::New { table, key, spelling } => {
+                    let Some(schema) = schemas.get(table).and_then(Option::as_ref) else {
+                        ids.push(SeriesId::default());
+                        continue;
+                    };
+                    let series = self.engine.series().resolve(schema.id, &key)?;
+                    if let Some(raw) = spelling {
+                        self.engine.series().remember_spelling(self.database.as_str(), &raw, &series);
+                    }
+                    series.id
+                }
+            });
+        }
+        let tables = self.tables.into_iter().zip(schemas).filter(|(table, _)| !table.is_empty());
+        let tables = tables.filter_map(|(table, schema)| Some(table.finish(&*schema?, &ids)));
+        Ok(Finished::Batch(WriteBatch { tables: tables.collect() }))
+    }
+
+    fn add_fields(
+        &mut self,
+        series: LineSeries<'_>,
+        spelling: Option<&[u8]>,
+        time: Timestamp,
+        fields: &[(Cow<'_, str>, ValueRef<'_>)],
+        stripped: bool,
+    ) -> Result<usize, LineProblem> {
+        let (LineSeries::Found(position, _) | LineSeries::Fresh { table: position, .. }) = &series;
+        let position = *position;
+        if fields.is_empty() {
+            return Err(if stripped {
+                self.time_field(position, true)
+            } else {
+                LineError::MissingFields.into()
+            });
+        }
+        if let LineSeries::Fresh { tags, .. } = &series
+            && let Some((name, _)) = fields.iter().find(|(name, _)| tags.iter().any(|(tag, _)| tag == name))
+        {
+            let table = self.tables.get(position).map(|t| t.name.to_string()).unwrap_or_default();
+            return Err(LineProblem::TagAndField { table, name: name.to_string() });
+        }
+        let mut checked = Vec::with_capacity(fields.len());
+        let table = self.tables.get_mut(position).ok_or_else(|| LineProblem::Limit("no such table".into()))?;
+        table.check(fields, &mut checked)?;
+        let local = match series {
+            LineSeries::Found(_, local) => local,
+            LineSeries::Fresh { key, tags, .. } => {
+                table.add_tags(&tags);
+                let local = LocalSeries::try_from(self.series.len()).unwrap_or(LocalSeries::MAX);
+                let key: Box<[u8]> = key.into();
+                self.keys.insert((position, key.clone()), local);
+                let raw: Option<Box<[u8]>> = spelling.map(Into::into);
+                if let Some(raw) = &raw {
+                    self.spellings.insert(raw.clone(), (position, local));
+                }
+                self.series.push(BatchSeries::New { table: position, key, spelling: raw });
+                local
+            }
+        };
+        if let Some(table) = self.tables.get_mut(position) {
+            table.add(local, time, fields, &checked);
+        }
+        Ok(position)
+    }
+
+    /// The series of a line by its raw spelling: of this request, of the index, or parsed.
+    fn series_of<'l>(&mut self, raw: &'l [u8]) -> Result<LineSeries<'l>, LineProblem> {
+        if let Some((table, local)) = self.spellings.get(raw) {
+            return Ok(LineSeries::Found(*table, *local));
+        }
+        if let Some(series) = self.engine.series().by_spelling(self.database.as_str(), raw)
+            && let Some(table) = self.table_by_id(series.table)
+        {
+            let local = LocalSeries::try_from(self.series.len()).unwrap_or(LocalSeries::MAX);
+            self.series.push(BatchSeries::Known(series));
+            self.spellings.insert(raw.into(), (table, local));
+            return Ok(LineSeries::Found(table, local));
+        }
+        let parts = line_protocol::parse_series(raw)?;
+        self.fresh_series(&parts.measurement, parts.tags)
+    }
+
+    fn fresh_series<'l>(&mut self, table: &str, tags: Tags<'l>) -> Result<LineSeries<'l>, LineProblem> {
+        let position = self.table_by_name(table)?;
+        let table = self.tables.get(position).ok_or_else(|| LineProblem::Limit("no such table".into()))?;
+        let positions = table.check_tags(&tags)?;
+        let key = canonical_key(positions.into_iter()).map_err(|error| LineProblem::Limit(error.to_string()))?;
+        match self.keys.get(&(position, key.clone().into_boxed_slice())) {
+            Some(local) => Ok(LineSeries::Found(position, *local)),
+            None => Ok(LineSeries::Fresh { table: position, key, tags }),
+        }
+    }
+
+    fn table_by_id(&mut self, id: TableId) -> Option<usize> {
+        if let Some(position) = self.by_id.get(&id) {
+            return Some(*position);
+        }
+        let schema = self.engine.catalog().table_by_id(id)?;
+        self.table_by_name(schema.name.as_str()).ok()
+    }
+
+    fn table_by_name(&mut self, name: &str) -> Result<usize, LineProblem> {
+        if let Some(position) = self.by_name.get(name) {
+            return Ok(*position);
+        }
+        let table_name = TableName::new(name).map_err(|error| LineProblem::Name(error.to_string()))?;
+        let base = self.engine.catalog().table(self.database.as_str(), name);
+        if base.is_none() {
+            self.check_new_table()?;
+        }
+        let position = self.tables.len();
+        if let Some(schema) = &base {
+            self.by_id.insert(schema.id, position);
+        }
+        self.tables.push(TableBuilder::new(table_name, base));
+        self.by_name.insert(name.into(), position);
+        Ok(position)
+    }
+
+    /// Whether the database has room for the new tables of this batch and one more.
+    fn check_new_table(&self) -> Result<(), LineProblem> {
+        let known = self.engine.catalog().table_count(self.database.as_str());
+        let new = self.tables.iter().filter(|table| table.base.is_none() && !table.is_empty()).count();
+        if known + new >= limits::TABLES_PER_DATABASE {
+            return Err(LineProblem::Limit(format!(
+                "database {} has its {} tables",
+                self.database,
+                limits::TABLES_PER_DATABASE
+            )));
+        }
+        Ok(())
+    }
+
+    fn time_field(&self, table: usize, dropped: bool) -> LineProblem {
+        let table = self.tables.get(table).map(|t| t.name.to_string()).unwrap_or_default();
+        LineProblem::TimeField { table, dropped }
+    }
+}
+
+fn check_time(time: Timestamp, now: Timestamp) -> Result<(), LineProblem> {
+    if time.nanos() > now.nanos().saturating_add(limits::TIME_AHEAD_NS) {
+        return Err(LineProblem::Time(format!(
+            "the time {time} is more than a day ahead of the server's clock ({now}): check its unit"
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,246 @@
+//! The intake: from what a source received to rows that are durable and visible.
+//!
+//! 1. The lines (or rows) are decoded into columns against the schemas as they are now; a bad line is set
+//!    aside with its problem and leaves no trace.
+//! 2. New tables, tags, fields and series are defined. If another source changed a schema meanwhile, step 1 is
+//!    done again (KEY-4).
+//! 3. The batch is encoded for the log, pushed into the ring, and awaited.
+
+mod batch;
+mod column;
+mod problem;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use storage::clock;
+use storage::engine::Engine;
+use storage::log::{EncodedBatch, encode_batch};
+use storage::model::{DatabaseName, WriteBatch};
+use tokio::sync::oneshot;
+
+pub use problem::{LineProblem, RejectedLine, RejectedRow};
+
+use crate::line_protocol::Precision;
+use crate::ring::{CommitError, Ring, Submission};
+use crate::row::Row;
+use batch::{BatchBuilder, Finished};
+
+/// Bodies above this are decoded on the blocking pool, so that a large one does not hold up the other
+/// connections of its thread: 256 KiB take about half a millisecond.
+const INLINE_BODY_BYTES: usize = 256 << 10;
+
+/// How often a body is decoded again because schemas changed under it. Each time another source has added a
+/// column, which cannot go on for long.
+const SCHEMA_RETRIES: usize = 16;
+
+/// How long a client should wait when memory is full: about what a flush takes.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+
+/// What becomes of a body of which some lines are bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Good lines are written, bad ones are reported.
+    Partial,
+    /// If any line is bad, nothing is written.
+    AllOrNothing,
+}
+
+/// A body of line protocol.
+#[derive(Debug, Clone)]
+pub struct LinesRequest {
+    /// The database to write to.
+    pub database: DatabaseName,
+    /// The lines.
+    pub body: Bytes,
+    /// The unit of their timestamps.
+    pub precision: Precision,
+    /// What becomes of bad lines.
+    pub mode: Mode,
+}
+
+/// What became of a body.
+#[derive(Debug, Clone, Default)]
+pub struct Written {
+    /// Rows that are durable and visible.
+    pub rows: usize,
+    /// Lines that held data, good or bad.
+    pub lines: usize,
+    /// The bad ones.
+    pub rejected: Vec<RejectedLine>,
+}
+
+/// Why nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// Some lines are bad, and the mode is all or nothing.
+    #[error("{} bad lines, nothing was written", .0.len())]
+    Rejected(Vec<RejectedLine>),
+    /// The database does not exist and may not be made.
+    #[error("database not found: {0:?}")]
+    DatabaseNotFound(String),
+    /// A budget is full.
+    #[error("too much is waiting to be written; try again in {} s", retry_after.as_secs())]
+    Busy {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// Nothing can be written now.
+    #[error("cannot write: {reason}")]
+    Unavailable {
+        /// Why.
+        reason: String,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The storage engine refused.
+    #[error(transparent)]
+    Storage(#[from] storage::Error),
+}
+
+/// Takes requests of all sources. Clones are the same intake.
+#[derive(Debug, Clone)]
+pub struct Intake {
+    engine: Engine,
+    ring: Arc<Ring>,
+    create_on_write: bool,
+}
+
+impl Intake {
+    /// An intake that writes to `engine` through `ring`. With `create_on_write` a missing database is made.
+    #[must_use]
+    pub fn new(engine: Engine, ring: Arc<Ring>, create_on_write: bool) -> Self {
+        Self { engine, ring, create_on_write }
+    }
+
+    /// Writes lines. On return the rows of `Ok` are durable and visible.
+    ///
+    /// # Errors
+    /// Why nothing was written.
+    pub async fn write_lines(&self, request: LinesRequest) -> Result<Written, WriteError> {
+        self.admit(&request.database, request.body.len())?;
+        let large = request.body.len() > INLINE_BODY_BYTES;
+        let own = self.clone();
+        let work = move || own.decode_lines(&request);
+        let (encoded, written) = if large { unblocked(work).await?? } else { work()? };
+        self.commit(encoded).await?;
+        Ok(written)
+    }
+
+    /// Writes rows that a mapping made; bad ones are reported, the others written.
+    ///
+    /// # Errors
+    /// Why nothing was written.
+    pub async fn write_rows(
+        &self,
+        database: &DatabaseName,
+        rows: &[Row],
+    ) -> Result<Vec<RejectedRow>, WriteError> {
+        self.admit(database, rows.len())?;
+        let now = clock::now();
+        let (encoded, rejected) = self.decode(database, |builder| {
+            let mut rejected = Vec::new();
+            for (position, row) in rows.iter().enumerate() {
+                if let Err(problem) = builder.add_row(row, now) {
+                    rejected.push(RejectedRow { position, problem });
+                }
+            }
+            Ok(rejected)
+        })?;
+        self.commit(encoded).await?;
+        Ok(rejected)
+    }
+
+    /// Makes a database, durably; does nothing if it is there.
+    ///
+    /// # Errors
+    /// Why it could not be made.
+    pub async fn create_database(&self, name: DatabaseName) -> Result<(), WriteError> {
+        if self.engine.catalog().create_database(&name)? {
+            self.commit(encode_batch(WriteBatch::default())?).await?;
+        }
+        Ok(())
+    }
+
+    /// The engine behind the intake.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Refuses what cannot be written before any work is spent on it.
+    fn admit(&self, database: &DatabaseName, bytes: usize) -> Result<(), WriteError> {
+        if !self.create_on_write && !self.engine.catalog().has_database(database.as_str()) {
+            return Err(WriteError::DatabaseNotFound(database.to_string()));
+        }
+        if self.engine.has_room(bytes) { Ok(()) } else { Err(WriteError::Busy { retry_after: RETRY_AFTER }) }
+    }
+
+    fn decode_lines(&self, request: &LinesRequest) -> Result<(EncodedBatch, Written), WriteError> {
+        let now = clock::now();
+        self.decode(&request.database, |builder| {
+            let mut written = Written::default();
+            for line in crate::line_protocol::lines(&request.body) {
+                written.lines += 1;
+                match builder.add_line(line.bytes, request.precision, now) {
+                    Ok(None) => written.rows += 1,
+                    // The row is in, without a field that it may not have.
+                    Ok(Some(problem)) => {
+                        written.rows += 1;
+                        written.rejected.push(RejectedLine::new(&line, problem));
+                    }
+                    Err(problem) => written.rejected.push(RejectedLine::new(&line, problem)),
+                }
+            }
+            if request.mode == Mode::AllOrNothing && !written.rejected.is_empty() {
+                return Err(WriteError::Rejected(written.rejected));
+            }
+            Ok(written)
+        })
+    }
+
+    /// Decodes against the schemas as they are, again if they changed meanwhile, and encodes for the log.
+    fn decode<T>(
+        &self,
+        database: &DatabaseName,
+        fill: impl Fn(&mut BatchBuilder<'_>) -> Result<T, WriteError>,
+    ) -> Result<(EncodedBatch, T), WriteError> {
+        for _ in 0..SCHEMA_RETRIES {
+            let mut builder = BatchBuilder::new(&self.engine, database);
+            let value = fill(&mut builder)?;
+            match builder.finish()? {
+                Finished::Batch(batch) => return Ok((encode_batch(batch)?, value)),
+                Finished::Stale => {}
+            }
+        }
+        Err(WriteError::Busy { retry_after: Duration::from_secs(1) })
+    }
+
+    /// Hands a batch to the writer and waits until it is durable and visible. An empty batch that nothing was
+    /// defined for needs no writing.
+    async fn commit(&self, batch: EncodedBatch) -> Result<(), WriteError> {
+        if batch.batch.rows() == 0 && !self.engine.has_pending_definitions() {
+            return Ok(());
+        }
+        let (done, answer) = oneshot::channel();
+        let committed = match self.ring.push(Submission { batch, done }) {
+            Ok(()) => answer.await.unwrap_or(Err(CommitError::Closing)),
+            Err(error) => Err(error),
+        };
+        match committed {
+            Ok(_) => Ok(()),
+            Err(CommitError::Full) => Err(WriteError::Busy { retry_after: Duration::from_secs(1) }),
+            Err(error) => Err(WriteError::Unavailable { reason: error.to_string(), retry_after: RETRY_AFTER }),
+        }
+    }
+}
+
+/// Runs work that takes long on the blocking pool.
+async fn unblocked<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, WriteError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| WriteError::Storage(storage::Error::Internal(format!("decoding ended badly: {error}"))))
+}

@@ -1,0 +1,163 @@
+//! The ring: a bounded lock-free queue from the sources to the one writer.
+//!
+//! Invariants: it is bounded by count and by bytes, and a full ring refuses instead of growing; what was
+//! accepted is answered exactly once, also when the ring closes; the writer sleeps only when the ring is empty,
+//! and whoever pushes wakes it.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::Thread;
+use std::time::Duration;
+
+use crossbeam::queue::ArrayQueue;
+use storage::engine::Visible;
+use storage::log::EncodedBatch;
+use tokio::sync::oneshot;
+
+/// Requests that may wait. More than the connections of a busy node; each waits with its own acknowledgement.
+const SLOTS: usize = 8_192;
+
+/// Bytes that may wait to be written: a disk that stalls for a second at 64 MB/s is ridden out.
+const QUEUED_BYTES: usize = 64 << 20;
+
+/// Bytes of one group. A group is one write and one sync; beyond some megabytes waiting longer gains nothing.
+const GROUP_BYTES: usize = 8 << 20;
+
+/// The writer looks up after so long without work, to confirm its last frame (LOG-3).
+const IDLE: Duration = Duration::from_millis(100);
+
+/// One request on its way to the log.
+#[derive(Debug)]
+pub struct Submission {
+    /// The rows, encoded for the log.
+    pub batch: EncodedBatch,
+    /// Told when the rows are durable and visible, or why they are not.
+    pub done: oneshot::Sender<Result<Visible, CommitError>>,
+}
+
+/// Why rows that were handed over are not durable.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CommitError {
+    /// The ring is full.
+    #[error("the writer is busy")]
+    Full,
+    /// The engine is closing.
+    #[error("the engine is closing")]
+    Closing,
+    /// The log did not take the group.
+    #[error("{0}")]
+    Log(String),
+}
+
+/// What the writer finds.
+#[derive(Debug)]
+pub enum Group {
+    /// Requests to be written together.
+    Work(Vec<Submission>),
+    /// Nothing came for a while.
+    Idle,
+    /// The ring is closed and empty.
+    Closed,
+}
+
+/// The queue.
+#[derive(Debug)]
+pub struct Ring {
+    queue: ArrayQueue<Submission>,
+    bytes: AtomicUsize,
+    closed: AtomicBool,
+    writer: OnceLock<Thread>,
+}
+
+impl Default for Ring {
+    fn default() -> Self {
+        Self {
+            queue: ArrayQueue::new(SLOTS),
+            bytes: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+            writer: OnceLock::new(),
+        }
+    }
+}
+
+impl Ring {
+    /// Hands a request to the writer.
+    ///
+    /// # Errors
+    /// [`CommitError::Full`] at the bound, [`CommitError::Closing`] after [`close`](Self::close).
+    pub fn push(&self, submission: Submission) -> Result<(), CommitError> {
+        let bytes = submission.batch.bytes.len();
+        let before = self.bytes.fetch_add(bytes, Ordering::AcqRel);
+        // A request that is larger than the whole bound passes when nothing else waits.
+        let refused = if self.closed.load(Ordering::Acquire) {
+            Some(CommitError::Closing)
+        } else if before > 0 && before + bytes > QUEUED_BYTES {
+            Some(CommitError::Full)
+        } else {
+            self.queue.push(submission).err().map(|_| CommitError::Full)
+        };
+        if let Some(error) = refused {
+            self.bytes.fetch_sub(bytes, Ordering::AcqRel);
+            return Err(error);
+        }
+        if let Some(writer) = self.writer.get() {
+            writer.unpark();
+        }
+        Ok(())
+    }
+
+    /// Bytes that wait to be written.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.bytes.load(Ordering::Acquire)
+    }
+
+    /// Refuses new requests; those that wait are still written.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        if let Some(writer) = self.writer.get() {
+            writer.unpark();
+        }
+    }
+
+    /// Waits for work. Only the writer's thread calls this.
+    pub fn take(&self) -> Group {
+        self.writer.get_or_init(std::thread::current);
+        for waited in [false, true] {
+            let group = self.pop_group();
+            if !group.is_empty() {
+                return Group::Work(group);
+            }
+            if self.closed.load(Ordering::Acquire) {
+                // A push that saw the ring open may have landed since: look once more.
+                let rest = self.pop_group();
+                return if rest.is_empty() { Group::Closed } else { Group::Work(rest) };
+            }
+            if !waited {
+                std::thread::park_timeout(IDLE);
+            }
+        }
+        Group::Idle
+    }
+
+    fn pop_group(&self) -> Vec<Submission> {
+        let mut group = Vec::new();
+        let mut bytes = 0;
+        while bytes < GROUP_BYTES {
+            let Some(submission) = self.queue.pop() else { break };
+            bytes += submission.batch.bytes.len();
+            group.push(submission);
+        }
+        self.bytes.fetch_sub(bytes, Ordering::AcqRel);
+        group
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        while let Some(submission) = self.queue.pop() {
+            // A request whose task has ended has nobody to tell.
+            let _gone = submission.done.send(Err(CommitError::Closing));
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! The engine: opens the storage of one node, takes groups of batches, hands out snapshots, and closes.
+//!
+//! It owns the wiring of log, view, tap, catalog and flush; each of them keeps its own invariants. One process
+//! opens a data directory at a time.
+//!
+//! The data directory:
+//! ```text
+//! lock                 held while the engine is open
+//! log/                 epoch, segments: see [`crate::log`]
+//! definitions.log      what ids of trimmed segments mean: see [`definitions`]
+//! staged/              Parquet files on their way to the tables: see [`crate::flush`]
+//! tables/              Delta tables, when they are on the local disk
+//! ```
+
+mod commit;
+mod definitions;
+mod lock;
+mod recovery;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use object_store::ObjectStore;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+pub use commit::{Appended, Committer, Durable, Visible};
+
+use crate::catalog::{Catalog, Definition, DefinitionQueue};
+use crate::clock;
+use crate::disk::{Disk, LocalDisk};
+use crate::error::{Error, Result};
+use crate::flush::Flusher;
+use crate::log::{Epoch, LogReader, LogWriter};
+use crate::model::{FilePlace, FrameNumber, Sequence};
+use crate::series::SeriesIndex;
+use crate::tap::{CommittedGroup, Tap};
+use crate::view::{Snapshot, View};
+
+/// Settings of an engine.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// The data directory; made if it is missing.
+    pub data_dir: PathBuf,
+    /// The node's name in Delta transactions and file names.
+    pub node: String,
+    /// Bytes of one segment of the log.
+    pub segment_bytes: u64,
+    /// A flush begins when the memtables hold so many bytes.
+    pub flush_bytes: usize,
+    /// A flush begins when a row waits in memory for so long.
+    pub flush_age: Duration,
+    /// At so many bytes in memtables no more rows are taken until a flush has made room.
+    pub memory_limit: usize,
+    /// The disk of log and definitions.
+    pub disk: Arc<dyn Disk>,
+}
+
+impl EngineConfig {
+    /// The defaults for a data directory.
+    #[must_use]
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            node: "busbar".into(),
+            segment_bytes: 64 << 20,
+            flush_bytes: 64 << 20,
+            flush_age: Duration::from_secs(600),
+            memory_limit: 512 << 20,
+            disk: Arc::new(LocalDisk),
+        }
+    }
+}
+
+/// An open engine. Clones are the same engine.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+    flusher: Arc<Flusher>,
+    _lock: Arc<lock::DirectoryLock>,
+}
+
+/// What the parts of an engine share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: EngineConfig,
+    pub(crate) catalog: Catalog,
+    pub(crate) series: SeriesIndex,
+    pub(crate) definitions: Arc<DefinitionQueue>,
+    pub(crate) view: View,
+    pub(crate) tap: Tap,
+    pub(crate) log: Mutex<LogWriter>,
+    pub(crate) epoch: Epoch,
+    pub(crate) durable_frame: Arc<AtomicU64>,
+    /// Definitions in the log that are not in `definitions.log` yet.
+    pub(crate) logged: Mutex<Vec<Definition>>,
+    /// Bytes in memtables, sealed ones too.
+    pub(crate) memory: AtomicUsize,
+    /// When the oldest row that is not sealed came.
+    pub(crate) oldest_unsealed: Mutex<Option<Instant>>,
+    /// Wakes the flusher when there is something to flush.
+    pub(crate) flush_wanted: Notify,
+    pub(crate) table_store: Arc<dyn ObjectStore>,
+    pub(crate) staged_store: Arc<dyn ObjectStore>,
+}
+
+/// Folders and files of a data directory.
+#[derive(Debug)]
+pub(crate) struct Layout<'a>(pub(crate) &'a Path);
+
+impl Layout<'_> {
+    pub(crate) fn log(&self) -> PathBuf {
+        self.0.join("log")
+    }
+
+    pub(crate) fn staged(&self) -> PathBuf {
+        self.0.join("staged")
+    }
+
+    pub(crate) fn tables(&self) -> PathBuf {
+        self.0.join("tables")
+    }
+
+    pub(crate) fn definitions(&self) -> PathBuf {
+        self.0.join("definitions.log")
+    }
+}
+
+impl Engine {
+    /// Opens the engine: replays the log, adopts staged files, and starts the flusher on the current runtime.
+    /// Returns the engine and its only [`Committer`].
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`](Error::Io) when the directory is in use; [`Error::Damaged`] when durable bytes
+    /// are not what was written; the failure of disk or object store.
+    pub async fn open(config: EngineConfig) -> Result<(Self, Committer)> {
+        let lock = lock::DirectoryLock::take(&config.data_dir)?;
+        let (shared, tables, staged, sequence) = recovery::open(config).await?;
+        let shared = Arc::new(shared);
+        let flusher = Arc::new(Flusher::start(Arc::clone(&shared), tables, staged));
+        let committer = Committer::new(Arc::clone(&shared), sequence);
+        Ok((Self { shared, flusher, _lock: Arc::new(lock) }, committer))
+    }
+
+    /// Databases, tables and columns.
+    #[must_use]
+    pub fn catalog(&self) -> &Catalog {
+        &self.shared.catalog
+    }
+
+    /// The series index.
+    #[must_use]
+    pub fn series(&self) -> &SeriesIndex {
+        &self.shared.series
+    }
+
+    /// All tables as of now.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.shared.view.snapshot()
+    }
+
+    /// The commit tap.
+    #[must_use]
+    pub fn tap(&self) -> &Tap {
+        &self.shared.tap
+    }
+
+    /// The store that holds the files of a place.
+    #[must_use]
+    pub fn store(&self, place: FilePlace) -> Arc<dyn ObjectStore> {
+        match place {
+            FilePlace::Staged => Arc::clone(&self.shared.staged_store),
+            FilePlace::Table => Arc::clone(&self.shared.table_store),
+        }
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn config(&self) -> &EngineConfig {
+        &self.shared.config
+    }
+
+    /// Bytes in memtables.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.shared.memory.load(Ordering::Relaxed)
+    }
+
+    /// Whether the memtables have room for `bytes` more.
+    #[must_use]
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.memory_bytes().saturating_add(bytes) <= self.shared.config.memory_limit
+    }
+
+    /// Whether anything was defined that is not in the log yet.
+    #[must_use]
+    pub fn has_pending_definitions(&self) -> bool {
+        !self.shared.definitions.is_empty()
+    }
+
+    /// The last durable frame of the log.
+    #[must_use]
+    pub fn durable_frame(&self) -> FrameNumber {
+        FrameNumber::new(self.shared.durable_frame.load(Ordering::Acquire))
+    }
+
+    /// The number of segments of the log, and the first frame that it still holds.
+    #[must_use]
+    pub fn log_extent(&self) -> (usize, FrameNumber) {
+        let segments = self.shared.log.lock().segments();
+        (segments.len(), segments.first().map_or_else(FrameNumber::default, |s| s.first_frame))
+    }
+
+    /// Visits the groups of all durable frames after `after`, in order. A consumer of the tap reads what it
+    /// was owed before it subscribed, or lost when it was cut off.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when a frame cannot be read or was trimmed; the visitor's error.
+    pub fn read_log(
+        &self,
+        after: FrameNumber,
+        visit: &mut dyn FnMut(&CommittedGroup) -> Result<()>,
+    ) -> Result<()> {
+        let shared = &self.shared;
+        let folder = Layout(&shared.config.data_dir).log();
+        let reader = LogReader::new(&*shared.config.disk, &folder, shared.epoch);
+        reader.read(after, self.durable_frame(), &mut |header, payload| {
+            let group = commit::group_of(header, payload)?;
+            if group.batches.is_empty() { Ok(()) } else { visit(&group) }
+        })
+    }
+
+    /// Moves every row that is durable now into files and tables, and trims the log.
+    ///
+    /// # Errors
+    /// The first failure of disk, object store or table log. What failed is tried again by the next flush;
+    /// no row is lost or invisible meanwhile.
+    pub async fn flush(&self) -> Result<()> {
+        self.flusher.flush().await
+    }
+
+    /// Stops the flusher after a last flush and ends the tap. Drop the [`Committer`] first: rows that it
+    /// commits afterwards stay in the log and come back at the next start.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush); the engine is closed all the same.
+    pub async fn close(&self) -> Result<()> {
+        self.shared.tap.close();
+        self.flusher.stop().await
+    }
+}
+
+impl Shared {
+    /// The name of this log's transactions in Delta tables (TXN-1).
+    pub(crate) fn app_id(&self) -> String {
+        format!("busbar-{}-{}", self.config.node, self.epoch)
+    }
+
+    /// Trims the log up to `frame`, as far as the consumers of the tap have come.
+    ///
+    /// The definitions of the trimmed frames are made durable elsewhere first (KEY-3).
+    pub(crate) fn trim_log(&self, frame: FrameNumber) -> Result<()> {
+        let frame = self.tap.checkpoint().map_or(frame, |checkpoint| checkpoint.min(frame));
+        let needed = {
+            let segments = self.log.lock().segments();
+            segments.get(1).is_some_and(|second| second.first_frame.get() <= frame.get() + 1)
+        };
+        if !needed {
+            return Ok(());
+        }
+        let mut logged = self.logged.lock();
+        let path = Layout(&self.config.data_dir).definitions();
+        definitions::append(&*self.config.disk, &path, &logged)?;
+        logged.clear();
+        drop(logged);
+        self.log.lock().trim(frame)
+    }
+
+    /// Counts rows that came into memory, and wakes the flusher when it is time.
+    pub(crate) fn account(&self, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
+        self.oldest_unsealed.lock().get_or_insert_with(clock::instant);
+        let held = self.memory.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if held >= self.config.flush_bytes {
+            self.flush_wanted.notify_one();
+        }
+    }
+}
+
+/// Sequences of `count` batches of a frame, given that of the last.
+pub(crate) fn batch_sequences(last: Sequence, count: usize) -> impl Iterator<Item = Sequence> {
+    let first = last.get().saturating_sub(count.saturating_sub(1) as u64);
+    (first..=last.get()).map(Sequence::new)
+}

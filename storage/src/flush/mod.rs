@@ -1,0 +1,216 @@
+//! Flush: from memtables to files to tables, then the log is trimmed.
+//!
+//! A *round*:
+//! 1. Every memtable that holds rows is sealed at one sequence (its table's, and the round's, upper end).
+//! 2. *Stage*: a sealed memtable is sorted, written as Parquet to the staging area and synced; a manifest makes
+//!    the set complete. The view changes to the staged files, and the memory is free, whatever the object
+//!    store does (TXN-2).
+//! 3. *Publish*: the files are put into the table's folder and committed to its Delta log together with the
+//!    sequence (TXN-1). The view changes to the table's files.
+//! 4. When all of a round and of every round before it is published, the log is trimmed up to the frame at
+//!    which the round was sealed.
+//!
+//! Invariants: sets of one table are published in the order of their seals (TXN-1); what fails stays where it
+//! is, visible and durable, and is tried again by the next round.
+
+mod publish;
+mod staging;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use parking_lot::Mutex as SyncMutex;
+use tokio::sync::{Mutex, watch};
+use tokio::task::JoinHandle;
+
+pub(crate) use staging::{StagedSet, StagingArea};
+
+use crate::clock;
+use crate::delta::TableLog;
+use crate::engine::Shared;
+use crate::error::{Error, Result};
+use crate::memtable::SealedMemtable;
+use crate::model::{DataFile, FrameNumber, TableId};
+
+/// How often the flusher looks whether a row has waited too long or a failed round can go on.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// After a failed round, so many looks pass before the next try.
+const RETRY_AFTER_LOOKS: u32 = 5;
+
+/// Runs rounds when they are due, and on demand.
+#[derive(Debug)]
+pub(crate) struct Flusher {
+    shared: Arc<Shared>,
+    state: Arc<Mutex<State>>,
+    stop: watch::Sender<bool>,
+    task: SyncMutex<Option<JoinHandle<()>>>,
+}
+
+/// The rounds that are not finished, and the tables' logs.
+#[derive(Debug)]
+struct State {
+    tables: HashMap<TableId, TableLog>,
+    rounds: VecDeque<Round>,
+    /// Staged files that are in a table now; removed from the disk when no snapshot refers to them.
+    replaced: Vec<Arc<DataFile>>,
+}
+
+#[derive(Debug)]
+struct Round {
+    /// All rows up to this frame are in this round, an earlier one, or a table.
+    frame: FrameNumber,
+    sets: Vec<(TableId, Set)>,
+}
+
+/// One table's rows in a round.
+#[derive(Debug)]
+enum Set {
+    Sealed(Arc<SealedMemtable>),
+    Staged(Arc<StagedSet>),
+}
+
+impl Flusher {
+    /// Starts the task that flushes when it is due. `staged` are sets that were staged before a restart.
+    pub(crate) fn start(shared: Arc<Shared>, tables: HashMap<TableId, TableLog>, staged: Vec<StagedSet>) -> Self {
+        let sets: Vec<_> = staged.into_iter().map(|s| (s.table, Set::Staged(Arc::new(s)))).collect();
+        let adopted = Round { frame: FrameNumber::default(), sets };
+        let rounds = VecDeque::from_iter((!adopted.sets.is_empty()).then_some(adopted));
+        let state = Arc::new(Mutex::new(State { tables, rounds, replaced: Vec::new() }));
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(run(Arc::clone(&shared), Arc::clone(&state), stopped));
+        Self { shared, state, stop, task: SyncMutex::new(Some(task)) }
+    }
+
+    /// Runs one round now.
+    pub(crate) async fn flush(&self) -> Result<()> {
+        self.state.lock().await.round(&self.shared).await
+    }
+
+    /// Ends the task, then runs a last round.
+    pub(crate) async fn stop(&self) -> Result<()> {
+        self.stop.send_replace(true);
+        let task = self.task.lock().take();
+        if let Some(task) = task {
+            task.await.map_err(|error| Error::Internal(format!("the flusher ended badly: {error}")))?;
+        }
+        self.flush().await
+    }
+}
+
+async fn run(shared: Arc<Shared>, state: Arc<Mutex<State>>, mut stopped: watch::Receiver<bool>) {
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    let mut pause = 0_u32;
+    loop {
+        tokio::select! {
+            _ = stopped.changed() => return,
+            () = shared.flush_wanted.notified() => {}
+            _ = look.tick() => pause = pause.saturating_sub(1),
+        }
+        let mut state = state.lock().await;
+        state.remove_replaced(&shared);
+        let unfinished = !state.rounds.is_empty();
+        if pause > 0 || !(unfinished || is_due(&shared)) {
+            continue;
+        }
+        if let Err(error) = state.round(&shared).await {
+            tracing::error!(%error, "a flush failed; its rows stay readable and it is tried again");
+            pause = RETRY_AFTER_LOOKS;
+        }
+    }
+}
+
+fn is_due(shared: &Shared) -> bool {
+    let oldest = *shared.oldest_unsealed.lock();
+    let waited = oldest.map(|since| clock::instant().duration_since(since));
+    waited.is_some_and(|waited| waited >= shared.config.flush_age)
+        || shared.memory.load(Ordering::Relaxed) >= shared.config.flush_bytes
+}
+
+impl State {
+    /// One round: seals, stages and publishes whatever there is.
+    async fn round(&mut self, shared: &Arc<Shared>) -> Result<()> {
+        self.seal(shared);
+        let staged = self.stage(shared).await;
+        let published = self.publish(shared).await;
+        let mut done = None;
+        while self.rounds.front().is_some_and(|round| round.sets.is_empty()) {
+            done = self.rounds.pop_front().map(|round| round.frame);
+        }
+        if let Some(frame) = done {
+            shared.trim_log(frame)?;
+        }
+        self.remove_replaced(shared);
+        staged.and(published)
+    }
+
+    fn seal(&mut self, shared: &Shared) {
+        *shared.oldest_unsealed.lock() = None;
+        let (frame, sealed) = shared.view.seal();
+        let sets: Vec<_> = sealed.into_iter().map(|(table, rows)| (table, Set::Sealed(rows))).collect();
+        self.rounds.push_back(Round { frame, sets });
+    }
+
+    /// Stages every sealed memtable. One that fails is left for the next round, and is the error.
+    async fn stage(&mut self, shared: &Arc<Shared>) -> Result<()> {
+        let mut result = Ok(());
+        let sets = self.rounds.iter_mut().flat_map(|round| round.sets.iter_mut());
+        for (table, set) in sets {
+            let Set::Sealed(sealed) = set else { continue };
+            match staging::stage(Arc::clone(shared), *table, Arc::clone(sealed)).await {
+                Ok(staged) => *set = Set::Staged(Arc::new(staged)),
+                Err(error) => result = result.and(Err(error)),
+            }
+        }
+        result
+    }
+
+    /// Publishes every staged set whose table has no earlier set waiting.
+    async fn publish(&mut self, shared: &Arc<Shared>) -> Result<()> {
+        let mut result = Ok(());
+        let mut waiting = HashSet::new();
+        for round in &mut self.rounds {
+            let mut left = Vec::new();
+            for (table, set) in std::mem::take(&mut round.sets) {
+                let Set::Staged(staged) = &set else {
+                    waiting.insert(table);
+                    left.push((table, set));
+                    continue;
+                };
+                if waiting.contains(&table) {
+                    left.push((table, set));
+                    continue;
+                }
+                match publish::publish(shared, &mut self.tables, staged).await {
+                    Ok(()) => self.replaced.extend(staged.files.iter().cloned()),
+                    Err(error) => {
+                        result = result.and(Err(error));
+                        waiting.insert(table);
+                        left.push((table, set));
+                    }
+                }
+            }
+            round.sets = left;
+        }
+        result
+    }
+
+    /// Removes staged files that nothing reads any more.
+    fn remove_replaced(&mut self, shared: &Shared) {
+        let area = StagingArea::new(shared);
+        self.replaced.retain(|file| {
+            if Arc::strong_count(file) > 1 {
+                return true;
+            }
+            if let Err(error) = area.remove(file) {
+                // It is removed at the next start: no manifest names it.
+                tracing::warn!(%error, "a staged file that is in its table could not be removed");
+            }
+            false
+        });
+    }
+}

@@ -1,0 +1,243 @@
+//! The staging area: Parquet files on the local disk, synced, on their way to their tables.
+//!
+//! A *set* is what one table's sealed memtable became: one file per day, and a manifest `<set>.json` that is
+//! written last. Invariant (TXN-2): a set with a manifest is complete, and its files are what the manifest
+//! says; files without a manifest are leftovers of a crash and are removed at the start.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arrow::array::ArrayRef;
+use serde::{Deserialize, Serialize};
+
+use crate::engine::{Layout, Shared};
+use crate::error::{Error, Result};
+use crate::layout;
+use crate::memtable::{RowFilter, SealedMemtable, SortedRows, sort_rows};
+use crate::model::{DataFile, FilePlace, Sequence, SequenceRange, TableId, TableSchema, TimeRange, Timestamp};
+use crate::parquet_file;
+
+/// One table's rows of one seal, as files.
+#[derive(Debug)]
+pub(crate) struct StagedSet {
+    /// The table.
+    pub(crate) table: TableId,
+    /// The sequence at which the rows were sealed.
+    pub(crate) sealed_at: Sequence,
+    /// The files, one per day.
+    pub(crate) files: Vec<Arc<DataFile>>,
+}
+
+/// The folder of staged files.
+pub(crate) struct StagingArea<'a> {
+    shared: &'a Shared,
+    folder: PathBuf,
+}
+
+/// A manifest as it stands on the disk.
+#[derive(Debug, Serialize, Deserialize)]
+struct Manifest {
+    table: u32,
+    sealed_at: u64,
+    files: Vec<ManifestFile>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ManifestFile {
+    name: String,
+    date: i32,
+    rows: u64,
+    bytes: u64,
+    /// CRC-32C of the whole file.
+    checksum: u32,
+    min_time: i64,
+    max_time: i64,
+    min_sequence: u64,
+    max_sequence: u64,
+    stats: String,
+}
+
+/// Sorts a sealed memtable, writes and syncs its files, and changes the view from the one to the other.
+pub(super) async fn stage(shared: Arc<Shared>, table: TableId, sealed: Arc<SealedMemtable>) -> Result<StagedSet> {
+    let work = Arc::clone(&sealed);
+    let for_write = Arc::clone(&shared);
+    let written = tokio::task::spawn_blocking(move || StagingArea::new(&for_write).write(table, &work)).await;
+    let set = written.map_err(|error| Error::Internal(format!("staging ended badly: {error}")))??;
+    shared.view.change(table, |view| {
+        view.sealed.retain(|other| !Arc::ptr_eq(other, &sealed));
+        view.files.extend(set.files.iter().cloned());
+    });
+    shared.memory.fetch_sub(sealed.rows.bytes(), Ordering::Relaxed);
+    Ok(set)
+}
+
+impl<'a> StagingArea<'a> {
+    /// The staging area of an engine.
+    pub(crate) fn new(shared: &'a Shared) -> Self {
+        Self { shared, folder: Layout(&shared.config.data_dir).staged() }
+    }
+
+    /// The complete sets of an earlier run in the order of their seals. Those for which `is_published` holds,
+    /// and files without a manifest, are removed.
+    pub(crate) fn adopt(&self, is_published: impl Fn(&StagedSet) -> bool) -> Result<Vec<StagedSet>> {
+        let names = self.shared.config.disk.list(&self.folder)?;
+        let mut sets = Vec::new();
+        for name in names.iter().filter(|name| name.ends_with(".json")) {
+            let set = self.read_manifest(name)?;
+            if is_published(&set) {
+                self.remove_manifest(&set)?;
+            } else {
+                sets.push(set);
+            }
+        }
+        sets.sort_by_key(|set| set.sealed_at);
+        let kept: Vec<&str> = sets.iter().flat_map(|set| set.files.iter().map(|f| f.path.as_ref())).collect();
+        for name in names.iter().filter(|name| !name.ends_with(".json") && !kept.contains(&name.as_str())) {
+            self.shared.config.disk.remove(&self.folder.join(name))?;
+        }
+        self.shared.config.disk.sync_folder(&self.folder)?;
+        Ok(sets)
+    }
+
+    /// Forgets a set that is in its table: from now on its files are leftovers.
+    pub(super) fn remove_manifest(&self, set: &StagedSet) -> Result<()> {
+        self.shared.config.disk.remove(&self.folder.join(manifest_name(set.table, set.sealed_at)))?;
+        self.shared.config.disk.sync_folder(&self.folder)
+    }
+
+    /// Removes a file that no set names any more.
+    pub(super) fn remove(&self, file: &DataFile) -> Result<()> {
+        self.shared.config.disk.remove(&self.folder.join(file.path.as_ref()))
+    }
+
+    fn write(&self, table: TableId, sealed: &SealedMemtable) -> Result<StagedSet> {
+        let schema = self.shared.catalog.table_by_id(table);
+        let schema = schema.ok_or_else(|| Error::Internal(format!("table {table} has rows and no schema")))?;
+        let sequences = sealed.rows.sequences().unwrap_or(SequenceRange { min: sealed.sealed_at, max: sealed.sealed_at });
+        let rows = sort_rows(std::iter::once(&*sealed.rows), &schema, &self.shared.series, RowFilter::ALL)?;
+        let mut files = Vec::new();
+        for (date, positions) in days(&rows.times) {
+            let part = rows.select(&positions)?;
+            files.push(self.write_file(&schema, &part, date, sequences)?);
+        }
+        fail::fail_point!("staged-before-manifest");
+        let manifest = Manifest { table: table.get(), sealed_at: sealed.sealed_at.get(), files };
+        self.write_manifest(&manifest)?;
+        fail::fail_point!("staged-after-manifest");
+        Ok(manifest.into_set())
+    }
+
+    fn write_file(
+        &self,
+        schema: &TableSchema,
+        rows: &SortedRows,
+        date: i32,
+        sequences: SequenceRange,
+    ) -> Result<ManifestFile> {
+        let tags = (0..schema.tags.len()).map(|t| Ok(Arc::new(rows.tag_column(t)?) as ArrayRef)).collect::<Result<_>>()?;
+        let batch = layout::physical_batch(schema, tags, &rows.times, &rows.fields)?;
+        let (min, max) = (sequences.min.get(), sequences.max.get());
+        let name = format!("{:08x}-{min:016x}-{max:016x}-{date}.parquet", schema.id.get());
+        let path = self.folder.join(&name);
+        let written = parquet_file::write(&path, schema, &batch)?;
+        Ok(ManifestFile {
+            name,
+            date,
+            rows: written.rows,
+            bytes: written.bytes,
+            checksum: checksum_of(&path)?,
+            min_time: written.times.min.nanos(),
+            max_time: written.times.max.nanos(),
+            min_sequence: min,
+            max_sequence: max,
+            stats: written.stats,
+        })
+    }
+
+    /// Written beside, synced and renamed, so that it is there as a whole or not at all.
+    fn write_manifest(&self, manifest: &Manifest) -> Result<()> {
+        let disk = &self.shared.config.disk;
+        let name = manifest_name(TableId::new(manifest.table), Sequence::new(manifest.sealed_at));
+        let fresh = self.folder.join(format!("{name}.new"));
+        let bytes = serde_json::to_vec(manifest).map_err(|error| Error::Internal(error.to_string()))?;
+        let file = disk.open(&fresh, true)?;
+        file.set_length(0)?;
+        file.write_at(0, &bytes)?;
+        file.sync()?;
+        disk.rename(&fresh, &self.folder.join(name))?;
+        disk.sync_folder(&self.folder)
+    }
+
+    fn read_manifest(&self, name: &str) -> Result<StagedSet> {
+        let path = self.folder.join(name);
+        let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        let manifest: Manifest = serde_json::from_slice(&bytes)
+            .map_err(|error| Error::Damaged(format!("{} is not a manifest: {error}", path.display())))?;
+        for file in &manifest.files {
+            let path = self.folder.join(&file.name);
+            if checksum_of(&path)? != file.checksum {
+                return Err(Error::Damaged(format!(
+                    "{} is not what was staged: remove it and its manifest to replay its rows from the log",
+                    path.display()
+                )));
+            }
+        }
+        Ok(manifest.into_set())
+    }
+}
+
+impl Manifest {
+    fn into_set(self) -> StagedSet {
+        let files = self.files.into_iter().map(|file| {
+            Arc::new(DataFile {
+                place: FilePlace::Staged,
+                path: object_store::path::Path::from(file.name),
+                date: file.date,
+                rows: file.rows,
+                bytes: file.bytes,
+                times: TimeRange::new(Timestamp::from_nanos(file.min_time), Timestamp::from_nanos(file.max_time)),
+                sequences: SequenceRange {
+                    min: Sequence::new(file.min_sequence),
+                    max: Sequence::new(file.max_sequence),
+                },
+                stats: file.stats,
+            })
+        });
+        StagedSet {
+            table: TableId::new(self.table),
+            sealed_at: Sequence::new(self.sealed_at),
+            files: files.collect(),
+        }
+    }
+}
+
+fn manifest_name(table: TableId, sealed_at: Sequence) -> String {
+    format!("{:08x}-{:016x}.json", table.get(), sealed_at.get())
+}
+
+fn checksum_of(path: &Path) -> Result<u32> {
+    use std::io::Read;
+    let mut file = std::fs::File::open(path).map_err(Error::io("open", path))?;
+    let mut buffer = vec![0; 1 << 18];
+    let mut checksum = 0;
+    loop {
+        let read = file.read(&mut buffer).map_err(Error::io("read", path))?;
+        match buffer.get(..read) {
+            None | Some([]) => return Ok(checksum),
+            Some(bytes) => checksum = crc32c::crc32c_append(checksum, bytes),
+        }
+    }
+}
+
+/// The positions of the rows of each day (UTC), days ascending.
+fn days(times: &[i64]) -> std::collections::BTreeMap<i32, Vec<u32>> {
+    const DAY_NS: i64 = 86_400_000_000_000;
+    let mut days = std::collections::BTreeMap::<i32, Vec<u32>>::new();
+    for (position, time) in (0..).zip(times) {
+        // A 64-bit nanosecond clock spans 292 years either side of 1970, some 107,000 days.
+        let day = i32::try_from(time.div_euclid(DAY_NS)).unwrap_or(i32::MAX);
+        days.entry(day).or_default().push(position);
+    }
+    days
+}
