@@ -14,6 +14,7 @@ pub mod limits;
 pub mod log;
 pub mod memtable;
 pub mod model;
+pub mod object;
 pub mod series;
 pub mod tap;
 pub mod view;
