@@ -11,10 +11,12 @@
 //! Invariants: a name that is visible has its whole content on the disk. When a call returns `Ok`, its change
 //! survives a power cut. When step 4 fails, nobody knows what is on the disk and a second sync would lie
 //! (LOG-4): the name becomes unreadable and the store takes no more changes until it is opened again. One
-//! process at a time owns the root.
+//! process at a time owns the root. Listings are in the order of names.
 
 mod disk;
 mod folders;
+#[cfg(test)]
+pub(crate) mod recording;
 #[cfg(test)]
 mod tests;
 mod upload;
@@ -26,8 +28,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::StreamExt;
 use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryFutureExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
@@ -153,7 +155,7 @@ impl ObjectStore for DurableLocalStore {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.reads.list(prefix)
+        in_order(self.reads.list(prefix))
     }
 
     fn list_with_offset(
@@ -161,7 +163,7 @@ impl ObjectStore for DurableLocalStore {
         prefix: Option<&Path>,
         offset: &Path,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.reads.list_with_offset(prefix, offset)
+        in_order(self.reads.list_with_offset(prefix, offset))
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
@@ -194,6 +196,17 @@ impl ObjectStore for DurableLocalStore {
             }
         }
     }
+}
+
+/// The listing in the order of names, as S3 gives it: readers of a Delta log rely on it. What is listed must
+/// fit into memory.
+fn in_order(listing: BoxStream<'static, Result<ObjectMeta>>) -> BoxStream<'static, Result<ObjectMeta>> {
+    let sorted = async move {
+        let mut objects: Vec<ObjectMeta> = listing.try_collect().await?;
+        objects.sort_unstable_by(|a, b| a.location.cmp(&b.location));
+        Ok(stream::iter(objects).map(Ok))
+    };
+    sorted.try_flatten_stream().boxed()
 }
 
 /// Runs `work` where blocking is allowed: on the runtime's blocking threads, or here without a runtime.

@@ -7,4 +7,3 @@
 
 mod conformance;
 mod durability;
-mod recording;

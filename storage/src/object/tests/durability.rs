@@ -7,8 +7,8 @@ use std::sync::Arc;
 use object_store::path::Path;
 use object_store::{Error, MultipartUpload, ObjectStore, ObjectStoreExt, PutMode};
 
-use super::recording::{Call, RecordingDisk, Which};
 use crate::object::DurableLocalStore;
+use crate::object::recording::{Call, RecordingDisk, Which};
 
 struct Rig {
     folder: tempfile::TempDir,

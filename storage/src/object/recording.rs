@@ -1,5 +1,7 @@
 //! A disk that notes every call, can fail one, and knows what the worst power cut would leave.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
@@ -10,7 +12,7 @@ use parking_lot::Mutex;
 use crate::object::{Disk, LocalDisk};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Call {
+pub(crate) enum Call {
     CreateFolder(PathBuf),
     CreateFile(PathBuf),
     Write(PathBuf),
@@ -22,28 +24,28 @@ pub(super) enum Call {
 }
 
 /// Says of which call it speaks.
-pub(super) type Which = fn(&Call) -> bool;
+pub(crate) type Which = fn(&Call) -> bool;
 
 /// Does what [`LocalDisk`] does, and notes it.
 #[derive(Debug, Default)]
-pub(super) struct RecordingDisk {
+pub(crate) struct RecordingDisk {
     calls: Mutex<Vec<Call>>,
     /// The next call of this kind fails.
     failing: Mutex<Option<Which>>,
 }
 
 impl RecordingDisk {
-    pub(super) fn calls(&self) -> Vec<Call> {
+    pub(crate) fn calls(&self) -> Vec<Call> {
         self.calls.lock().clone()
     }
 
-    pub(super) fn fail_next(&self, which: Which) {
+    pub(crate) fn fail_next(&self, which: Which) {
         *self.failing.lock() = Some(which);
     }
 
     /// Whether `path`, with all that was written to it, survives a power cut now at the most forgetful disk:
     /// one that keeps only what was synced. `root` was there before.
-    pub(super) fn survives(&self, root: &Path, path: &Path) -> bool {
+    pub(crate) fn survives(&self, root: &Path, path: &Path) -> bool {
         let after = PowerCut::after(&self.calls());
         let folders = path.ancestors().skip(1).take_while(|folder| *folder != root);
         let reachable = folders.into_iter().all(|folder| after.names.contains_key(folder));
