@@ -1,0 +1,185 @@
+//! From the columns of a file to the columns that SQL shows.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, Float64Array, TimestampNanosecondArray, UInt64Array, new_null_array,
+};
+use arrow::compute::kernels::zip::zip;
+use arrow::compute::{cast, is_not_null};
+use arrow::datatypes::{
+    DataType, Decimal128Type, Float64Type, Int16Type, Int64Type, TimestampMicrosecondType, UInt64Type,
+};
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+
+use super::REMAINDER_COLUMN;
+use crate::error::{Error, Result};
+use crate::model::{FieldSchema, PhysicalColumn, TIME_COLUMN, TableSchema};
+
+/// Microseconds whose nanoseconds fit into 64 bits: the first and the last.
+const MICROS: std::ops::RangeInclusive<i64> = i64::MIN.div_euclid(1_000)..=i64::MAX / 1_000;
+
+/// A column of `TableSchema::logical_arrow`, by what it is made of.
+enum Logical<'a> {
+    Tag(&'a str),
+    Time,
+    Field(&'a FieldSchema),
+}
+
+impl<'a> Logical<'a> {
+    fn at(schema: &'a TableSchema, position: usize) -> Result<Self> {
+        if let Some(tag) = schema.tags.get(position) {
+            return Ok(Self::Tag(&tag.stored_name));
+        }
+        match position.checked_sub(schema.tags.len() + 1) {
+            None => Ok(Self::Time),
+            Some(field) => {
+                let field = schema.fields.get(field);
+                field.map(Self::Field).ok_or_else(|| Error::Internal(format!("no column at {position}")))
+            }
+        }
+    }
+
+    fn stored_names(&self) -> Vec<&'a str> {
+        match self {
+            Self::Tag(name) => vec![name],
+            Self::Time => vec![TIME_COLUMN, REMAINDER_COLUMN],
+            Self::Field(field) => field.columns().map(|column| column.stored_name.as_ref()).collect(),
+        }
+    }
+}
+
+/// The stored names of the columns that [`logical_batch`] needs for the same `projection` (positions in
+/// `schema.logical_arrow()`; `None` is all), in the order of the projection.
+///
+/// # Errors
+/// [`Error::Internal`] when a position is out of bounds.
+pub fn stored_columns(schema: &TableSchema, projection: Option<&[usize]>) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for position in positions(schema, projection) {
+        names.extend(Logical::at(schema, position)?.stored_names().into_iter().map(str::to_owned));
+    }
+    Ok(names)
+}
+
+/// The rows of a file as `schema.logical_arrow()` shows them, or only the columns at the positions
+/// `projection`, in its order. A column that `physical` lacks is null; text may come in any Arrow encoding.
+///
+/// # Errors
+/// [`Error::Damaged`] when a column has a type or value that Busbar never writes there, or `time` is missing;
+/// [`Error::Internal`] when a position is out of bounds.
+pub fn logical_batch(
+    schema: &TableSchema,
+    physical: &RecordBatch,
+    projection: Option<&[usize]>,
+) -> Result<RecordBatch> {
+    let logical = schema.logical_arrow();
+    let mut columns = Vec::new();
+    for position in positions(schema, projection) {
+        let column = Logical::at(schema, position)?;
+        let array = match column {
+            Logical::Tag(name) => tag(physical, name)?,
+            Logical::Time => time(physical)?,
+            Logical::Field(field) => field_values(physical, field)?,
+        };
+        columns.push(array);
+    }
+    let logical = match projection {
+        Some(projection) => Arc::new(logical.project(projection)?),
+        None => logical,
+    };
+    let rows = RecordBatchOptions::new().with_row_count(Some(physical.num_rows()));
+    Ok(RecordBatch::try_new_with_options(logical, columns, &rows)?)
+}
+
+fn positions(schema: &TableSchema, projection: Option<&[usize]>) -> Vec<usize> {
+    let all = || (0..=schema.tags.len() + schema.fields.len()).collect();
+    projection.map_or_else(all, <[usize]>::to_vec)
+}
+
+fn tag(physical: &RecordBatch, name: &str) -> Result<ArrayRef> {
+    text(physical, name, &super::tag_type())
+}
+
+fn text(physical: &RecordBatch, name: &str, wanted: &DataType) -> Result<ArrayRef> {
+    match physical.column_by_name(name) {
+        None => Ok(new_null_array(wanted, physical.num_rows())),
+        Some(column) if column.data_type() == wanted => Ok(Arc::clone(column)),
+        Some(column) => Ok(cast(column, wanted)?),
+    }
+}
+
+fn time(physical: &RecordBatch) -> Result<ArrayRef> {
+    let column = physical.column_by_name(TIME_COLUMN);
+    let micros = column.and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
+    let micros = micros.filter(|micros| micros.null_count() == 0).ok_or_else(|| damaged(TIME_COLUMN))?;
+    if !micros.values().iter().all(|micros| MICROS.contains(micros)) {
+        return Err(damaged(TIME_COLUMN));
+    }
+    // The product of the very first microsecond alone does not fit, but together with its remainder it does.
+    let nanos = |micros: i64, remainder: i16| micros.wrapping_mul(1_000).wrapping_add(i64::from(remainder));
+    let Some(remainder) = physical.column_by_name(REMAINDER_COLUMN) else {
+        let times: TimestampNanosecondArray = micros.unary(|micros| nanos(micros, 0));
+        return Ok(Arc::new(times));
+    };
+    let remainder = remainder.as_primitive_opt::<Int16Type>().ok_or_else(|| damaged(REMAINDER_COLUMN))?;
+    // Null where a reader filled in a file that has no such column.
+    let pairs = micros.values().iter().zip(remainder.iter());
+    let times = pairs.map(|(&micros, remainder)| nanos(micros, remainder.unwrap_or(0)));
+    Ok(Arc::new(TimestampNanosecondArray::from_iter_values(times)))
+}
+
+fn field_values(physical: &RecordBatch, field: &FieldSchema) -> Result<ArrayRef> {
+    let narrow = column_values(physical, &field.narrow)?;
+    let Some(wide) = &field.wide else { return Ok(narrow) };
+    let narrow = as_float(&narrow)?;
+    if physical.column_by_name(&wide.stored_name).is_none() {
+        return Ok(narrow);
+    }
+    let wide = column_values(physical, wide)?;
+    Ok(zip(&is_not_null(&wide)?, &wide, &narrow)?)
+}
+
+/// The values of one physical column in the type that its field has in memory.
+fn column_values(physical: &RecordBatch, column: &PhysicalColumn) -> Result<ArrayRef> {
+    use crate::model::FieldType;
+    let wanted = match column.field_type {
+        FieldType::Text => return text(physical, &column.stored_name, &DataType::Utf8),
+        FieldType::Float => DataType::Float64,
+        FieldType::Integer => DataType::Int64,
+        FieldType::Unsigned => DataType::UInt64,
+        FieldType::Boolean => DataType::Boolean,
+    };
+    let Some(values) = physical.column_by_name(&column.stored_name) else {
+        return Ok(new_null_array(&wanted, physical.num_rows()));
+    };
+    if *values.data_type() == wanted {
+        return Ok(Arc::clone(values));
+    }
+    match values.as_primitive_opt::<Decimal128Type>() {
+        Some(decimals) if column.field_type == FieldType::Unsigned => {
+            let unsigned = |decimal: Option<i128>| decimal.map(u64::try_from).transpose();
+            let integers: Result<UInt64Array, _> = decimals.iter().map(unsigned).collect();
+            Ok(Arc::new(integers.map_err(|_| damaged(&column.stored_name))?))
+        }
+        _ => Err(damaged(&column.stored_name)),
+    }
+}
+
+/// Integers as floats: the nearest float, as SQL casts.
+fn as_float(integers: &ArrayRef) -> Result<ArrayRef> {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a widened field is a float, wide integers are quarantined"
+    )]
+    let floats: Float64Array = match integers.data_type() {
+        DataType::UInt64 => integers.as_primitive::<UInt64Type>().unary::<_, Float64Type>(|v| v as f64),
+        DataType::Int64 => integers.as_primitive::<Int64Type>().unary::<_, Float64Type>(|v| v as f64),
+        other => return Err(Error::Internal(format!("a field of type {other} cannot be widened"))),
+    };
+    Ok(Arc::new(floats))
+}
+
+fn damaged(column: &str) -> Error {
+    Error::Damaged(format!("the column {column:?} of a data file holds what no writer put there"))
+}

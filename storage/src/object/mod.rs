@@ -1,0 +1,218 @@
+//! An object store on a local folder that is durable when a call returns.
+//!
+//! `object_store`'s own local file system syncs nothing (0.13), so a put that it has answered can be gone after
+//! a power cut. This one writes in this order:
+//!
+//! 1. make the folder and its missing parents, and sync the parent of each;
+//! 2. write a temporary file in that folder and sync it;
+//! 3. give it its name: `rename` to overwrite, `link` to create (atomic: of many creators one wins);
+//! 4. sync the folder.
+//!
+//! Invariants: a name that is visible has its whole content on the disk. When a call returns `Ok`, its change
+//! survives a power cut. When step 4 fails, nobody knows what is on the disk and a second sync would lie
+//! (LOG-4): the name becomes unreadable and the store takes no more changes until it is opened again. One
+//! process at a time owns the root. Listings are in the order of names.
+
+mod disk;
+mod folders;
+#[cfg(test)]
+pub(crate) mod recording;
+#[cfg(test)]
+mod tests;
+mod upload;
+mod write;
+
+use std::fmt;
+use std::path::Path as FsPath;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryFutureExt, TryStreamExt};
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{
+    Attributes, CopyMode, CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
+    RenameOptions, RenameTargetMode, Result,
+};
+
+pub(crate) use self::disk::{Disk, LocalDisk};
+use self::upload::Upload;
+use self::write::{Publish, Writer};
+use crate::error::Error;
+
+/// Deletes whose folders are synced together: as many as are ready, at most this many, so that a failed sync
+/// leaves a bounded number of answers in doubt.
+const DELETES_PER_SYNC: usize = 256;
+
+/// An [`ObjectStore`] below one local folder whose changes are durable on return.
+#[derive(Debug, Clone)]
+pub struct DurableLocalStore {
+    reads: LocalFileSystem,
+    writer: Arc<Writer>,
+}
+
+impl fmt::Display for DurableLocalStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DurableLocalStore({})", self.writer.root().display())
+    }
+}
+
+impl DurableLocalStore {
+    /// Opens the store below `root`, which is made when it is missing. Removes what unfinished writes left, and
+    /// syncs every folder, because a killed process may have left names that only memory holds. Blocks.
+    ///
+    /// # Errors
+    /// The folder cannot be made, read or synced.
+    pub fn open(root: &FsPath) -> crate::Result<Self> {
+        Self::open_on(root, Arc::new(LocalDisk))
+    }
+
+    fn open_on(root: &FsPath, disk: Arc<dyn Disk>) -> crate::Result<Self> {
+        make_root(root, disk.as_ref()).map_err(Error::io("cannot make the folder", root))?;
+        let root = root.canonicalize().map_err(Error::io("cannot find the folder", root))?;
+        folders::sweep(disk.as_ref(), &root).map_err(Error::io("cannot sweep the folder", &root))?;
+        let reads = LocalFileSystem::new_with_prefix(&root)?;
+        Ok(Self { reads, writer: Arc::new(Writer::new(root, disk)) })
+    }
+
+    fn refuse_attributes(&self, attributes: &Attributes) -> Result<()> {
+        if attributes.is_empty() { Ok(()) } else { Err(self.not_implemented("attributes")) }
+    }
+
+    fn not_implemented(&self, operation: &str) -> object_store::Error {
+        object_store::Error::NotImplemented { operation: operation.to_owned(), implementer: self.to_string() }
+    }
+}
+
+/// Makes `root` and its missing parents, each synced into its own parent.
+fn make_root(root: &FsPath, disk: &dyn Disk) -> std::io::Result<()> {
+    let root = std::path::absolute(root)?;
+    let missing: Vec<_> = root.ancestors().take_while(|folder| !folder.exists()).collect();
+    for folder in missing.into_iter().rev() {
+        disk.create_folder(folder)?;
+        if let Some(parent) = folder.parent() {
+            disk.sync_folder(parent)?;
+        }
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl ObjectStore for DurableLocalStore {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        self.refuse_attributes(&options.attributes)?;
+        let publish = match options.mode {
+            PutMode::Overwrite => Publish::Overwrite,
+            PutMode::Create => Publish::Create,
+            PutMode::Update(_) => return Err(self.not_implemented("put with an expected version")),
+        };
+        let target = self.reads.path_to_filesystem(location)?;
+        let writer = Arc::clone(&self.writer);
+        blocking(move || writer.put(&target, &payload, publish)).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.refuse_attributes(&options.attributes)?;
+        let target = self.reads.path_to_filesystem(location)?;
+        let writer = Arc::clone(&self.writer);
+        blocking(move || Ok(Box::new(Upload::begin(writer, target)?) as Box<dyn MultipartUpload>)).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.writer.check_readable(&self.reads.path_to_filesystem(location)?)?;
+        self.reads.get_opts(location, options).await
+    }
+
+    async fn get_ranges(&self, location: &Path, ranges: &[std::ops::Range<u64>]) -> Result<Vec<Bytes>> {
+        self.writer.check_readable(&self.reads.path_to_filesystem(location)?)?;
+        self.reads.get_ranges(location, ranges).await
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        let store = self.clone();
+        let answers = locations.ready_chunks(DELETES_PER_SYNC).then(move |locations| {
+            let targets = locations.into_iter().map(|location| {
+                let location = location?;
+                let target = store.reads.path_to_filesystem(&location)?;
+                Ok((location, target))
+            });
+            let (targets, writer) = (targets.collect::<Vec<_>>(), Arc::clone(&store.writer));
+            blocking(move || Ok(writer.delete(targets)))
+        });
+        answers
+            .flat_map(|answers| match answers {
+                Ok(answers) => stream::iter(answers),
+                Err(error) => stream::iter(vec![Err(error)]),
+            })
+            .boxed()
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        in_order(self.reads.list(prefix))
+    }
+
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        in_order(self.reads.list_with_offset(prefix, offset))
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.reads.list_with_delimiter(prefix).await
+    }
+
+    /// Copies the bytes: a second name for the same file would make a later rename between the two do nothing.
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        let publish = match options.mode {
+            CopyMode::Overwrite => Publish::Overwrite,
+            CopyMode::Create => Publish::Create,
+        };
+        let source = self.reads.path_to_filesystem(from)?;
+        let target = self.reads.path_to_filesystem(to)?;
+        let writer = Arc::clone(&self.writer);
+        blocking(move || writer.copy(&source, &target, publish)).await
+    }
+
+    async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
+        match options.target_mode {
+            RenameTargetMode::Overwrite => {
+                let source = self.reads.path_to_filesystem(from)?;
+                let target = self.reads.path_to_filesystem(to)?;
+                let writer = Arc::clone(&self.writer);
+                blocking(move || writer.rename(&source, &target)).await
+            }
+            RenameTargetMode::Create => {
+                self.copy_opts(from, to, CopyOptions::new().with_mode(CopyMode::Create)).await?;
+                self.delete(from).await
+            }
+        }
+    }
+}
+
+/// The listing in the order of names, as S3 gives it: readers of a Delta log rely on it. What is listed must
+/// fit into memory.
+fn in_order(listing: BoxStream<'static, Result<ObjectMeta>>) -> BoxStream<'static, Result<ObjectMeta>> {
+    let sorted = async move {
+        let mut objects: Vec<ObjectMeta> = listing.try_collect().await?;
+        objects.sort_unstable_by(|a, b| a.location.cmp(&b.location));
+        Ok(stream::iter(objects).map(Ok))
+    };
+    sorted.try_flatten_stream().boxed()
+}
+
+/// Runs `work` where blocking is allowed: on the runtime's blocking threads, or here without a runtime.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => runtime.spawn_blocking(work).await?,
+        Err(_) => work(),
+    }
+}

@@ -1,0 +1,254 @@
+//! The order of calls that makes a change durable. Everything here blocks.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path as FsPath, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use hashbrown::HashSet;
+use object_store::path::Path;
+use object_store::{Error, PutPayload, PutResult, Result};
+use parking_lot::Mutex;
+
+use super::disk::Disk;
+use super::folders::{Folders, temporary_name};
+
+/// The store's name in errors.
+pub(super) const STORE: &str = "DurableLocalStore";
+
+/// Bytes that a copy moves at a time: large enough that a call's cost does not show.
+const COPY_BYTES: usize = 1 << 20;
+
+/// How a written file gets its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Publish {
+    /// It replaces what is there.
+    Overwrite,
+    /// It fails when something is there.
+    Create,
+}
+
+/// Writes below one root.
+#[derive(Debug)]
+pub(super) struct Writer {
+    root: PathBuf,
+    disk: Arc<dyn Disk>,
+    folders: Folders,
+    next_temporary: AtomicU64,
+    poisoned: AtomicBool,
+    /// Names whose folder could not be synced after they changed.
+    doubtful: Mutex<HashSet<PathBuf>>,
+}
+
+/// A file that is being written and has no name of its own yet. Dropping it removes it.
+#[derive(Debug)]
+pub(super) struct Temporary {
+    pub(super) file: File,
+    pub(super) path: PathBuf,
+    disk: Arc<dyn Disk>,
+    moved: bool,
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.moved
+            && let Err(error) = self.disk.remove(&self.path)
+        {
+            tracing::debug!(%error, path = %self.path.display(), "a temporary file stays until the next start");
+        }
+    }
+}
+
+impl Writer {
+    pub(super) fn new(root: PathBuf, disk: Arc<dyn Disk>) -> Self {
+        Self {
+            root,
+            disk,
+            folders: Folders::default(),
+            next_temporary: AtomicU64::new(1),
+            poisoned: AtomicBool::new(false),
+            doubtful: Mutex::new(HashSet::new()),
+        }
+    }
+
+    pub(super) fn root(&self) -> &FsPath {
+        &self.root
+    }
+
+    pub(super) fn disk(&self) -> &dyn Disk {
+        self.disk.as_ref()
+    }
+
+    /// Writes a whole object. On return it is durable under its name.
+    pub(super) fn put(&self, target: &FsPath, payload: &PutPayload, publish: Publish) -> Result<PutResult> {
+        let temporary = self.begin(target)?;
+        let mut offset = 0;
+        for bytes in payload {
+            let write = self.disk.write_at(&temporary.file, &temporary.path, bytes, offset);
+            write.map_err(|error| failed(target, error))?;
+            offset += bytes.len() as u64;
+        }
+        self.publish(temporary, target, publish)
+    }
+
+    /// Opens a temporary file in the folder of `target`.
+    pub(super) fn begin(&self, target: &FsPath) -> Result<Temporary> {
+        self.check_writable()?;
+        let folder = folder_of(target)?;
+        let first = self.folders.make_durable(self.disk(), &self.root, folder);
+        let opened = first.and_then(|()| self.create_temporary(folder));
+        match opened {
+            // The folder is remembered but was taken away from outside.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.folders.forget_all();
+                let again = self.folders.make_durable(self.disk(), &self.root, folder);
+                again.and_then(|()| self.create_temporary(folder)).map_err(|error| failed(target, error))
+            }
+            opened => opened.map_err(|error| failed(target, error)),
+        }
+    }
+
+    fn create_temporary(&self, folder: &FsPath) -> io::Result<Temporary> {
+        let path = folder.join(temporary_name(self.next_temporary.fetch_add(1, Ordering::Relaxed)));
+        let file = self.disk.create_file(&path)?;
+        Ok(Temporary { file, path, disk: Arc::clone(&self.disk), moved: false })
+    }
+
+    /// Syncs a written file and gives it its name. On return both are durable.
+    pub(super) fn publish(
+        &self,
+        mut temporary: Temporary,
+        target: &FsPath,
+        publish: Publish,
+    ) -> Result<PutResult> {
+        self.check_writable()?;
+        self.disk.sync_file(&temporary.file, &temporary.path).map_err(|error| failed(target, error))?;
+        let e_tag = e_tag(&temporary.file).map_err(|error| failed(target, error))?;
+        fail::fail_point!("object-put-before-rename");
+        let named = match publish {
+            Publish::Overwrite => self.disk.rename(&temporary.path, target),
+            Publish::Create => self.disk.link(&temporary.path, target),
+        };
+        named.map_err(|error| failed(target, error))?;
+        temporary.moved = publish == Publish::Overwrite;
+        drop(temporary);
+        fail::fail_point!("object-put-before-folder-sync");
+        self.sync_folder_of(&[target])?;
+        Ok(PutResult { e_tag: Some(e_tag), version: None })
+    }
+
+    /// Copies a file's bytes to a new durable object.
+    pub(super) fn copy(&self, source: &FsPath, target: &FsPath, publish: Publish) -> Result<()> {
+        self.check_readable(source)?;
+        let mut from = File::open(source).map_err(|error| failed(source, error))?;
+        let temporary = self.begin(target)?;
+        let mut buffer = vec![0; COPY_BYTES];
+        let mut offset = 0;
+        loop {
+            let read = from.read(&mut buffer).map_err(|error| failed(source, error))?;
+            let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
+            let write = self.disk.write_at(&temporary.file, &temporary.path, bytes, offset);
+            write.map_err(|error| failed(target, error))?;
+            offset += bytes.len() as u64;
+        }
+        self.publish(temporary, target, publish).map(|_| ())
+    }
+
+    /// Moves an object over another. On return the move is durable; in between the object has a name at any
+    /// time.
+    pub(super) fn rename(&self, source: &FsPath, target: &FsPath) -> Result<()> {
+        self.check_writable()?;
+        self.check_readable(source)?;
+        let folder = folder_of(target)?;
+        self.folders.make_durable(self.disk(), &self.root, folder).map_err(|error| failed(target, error))?;
+        self.disk.rename(source, target).map_err(|error| failed(source, error))?;
+        // The new name first: a power cut between the two must not lose both.
+        self.sync_folder_of(&[target, source])
+    }
+
+    /// Removes objects, and syncs each folder once. An answer is `Ok` only when the removal is durable.
+    pub(super) fn delete(&self, targets: Vec<Result<(Path, PathBuf)>>) -> Vec<Result<Path>> {
+        let mut removed = Vec::new();
+        let mut answers = Vec::with_capacity(targets.len());
+        for target in targets {
+            let answer = target.and_then(|(location, target)| {
+                self.check_writable()?;
+                self.disk.remove(&target).map_err(|error| failed(&target, error))?;
+                removed.push(target);
+                Ok(location)
+            });
+            answers.push(answer);
+        }
+        let removed: Vec<&FsPath> = removed.iter().map(PathBuf::as_path).collect();
+        if let Err(error) = self.sync_folder_of(&removed) {
+            let message = error.to_string();
+            for answer in &mut answers {
+                if answer.is_ok() {
+                    *answer = Err(generic(message.clone()));
+                }
+            }
+        }
+        answers
+    }
+
+    /// Syncs the folder of each of `targets`, once each, in order. A failure poisons the store.
+    fn sync_folder_of(&self, targets: &[&FsPath]) -> Result<()> {
+        let mut done: Vec<&FsPath> = Vec::new();
+        for target in targets {
+            let folder = folder_of(target)?;
+            if done.contains(&folder) {
+                continue;
+            }
+            if let Err(error) = self.disk.sync_folder(folder) {
+                self.doubtful.lock().extend(targets.iter().map(|target| target.to_path_buf()));
+                self.poisoned.store(true, Ordering::SeqCst);
+                tracing::error!(%error, folder = %folder.display(), "a folder cannot be synced, no more writes");
+                return Err(failed(target, error));
+            }
+            done.push(folder);
+        }
+        Ok(())
+    }
+
+    fn check_writable(&self) -> Result<()> {
+        if !self.poisoned.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        Err(generic("a folder could not be synced; mend the disk and restart".to_owned()))
+    }
+
+    /// Refuses an object whose last change may not be on the disk.
+    pub(super) fn check_readable(&self, target: &FsPath) -> Result<()> {
+        if !self.poisoned.load(Ordering::SeqCst) || !self.doubtful.lock().contains(target) {
+            return Ok(());
+        }
+        Err(generic(format!("{} may not be on the disk; mend the disk and restart", target.display())))
+    }
+}
+
+fn folder_of(target: &FsPath) -> Result<&FsPath> {
+    target.parent().ok_or_else(|| generic(format!("{} lies in no folder", target.display())))
+}
+
+/// The tag that `LocalFileSystem` answers for the same file.
+fn e_tag(file: &File) -> io::Result<String> {
+    let metadata = file.metadata()?;
+    let modified = metadata.modified()?.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Ok(format!("{:x}-{:x}-{:x}", metadata.ino(), modified.as_micros(), metadata.len()))
+}
+
+pub(super) fn generic(message: String) -> Error {
+    Error::Generic { store: STORE, source: message.into() }
+}
+
+/// Wraps a failed call with the path it was for.
+pub(super) fn failed(target: &FsPath, error: io::Error) -> Error {
+    let path = target.display().to_string();
+    match error.kind() {
+        ErrorKind::NotFound => Error::NotFound { path, source: error.into() },
+        ErrorKind::AlreadyExists => Error::AlreadyExists { path, source: error.into() },
+        _ => Error::Generic { store: STORE, source: format!("{path}: {error}").into() },
+    }
+}
