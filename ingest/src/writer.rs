@@ -45,7 +45,11 @@ impl Writer {
     ///
     /// # Errors
     /// When the operating system gives no thread.
-    pub fn start(committer: Committer, ring: Arc<Ring>, metrics: Arc<WriterMetrics>) -> std::io::Result<Self> {
+    pub fn start(
+        committer: Committer,
+        ring: Arc<Ring>,
+        metrics: Arc<WriterMetrics>,
+    ) -> std::io::Result<Self> {
         let own = Arc::clone(&ring);
         let thread = std::thread::Builder::new()
             .name("busbar-writer".into())

@@ -47,7 +47,11 @@ pub(super) struct BatchBuilder<'a> {
 enum BatchSeries {
     Known(Arc<Series>),
     /// Resolved when the batch is finished, since its table or tags may be new.
-    New { table: usize, key: Box<[u8]>, spelling: Option<Box<[u8]>> },
+    New {
+        table: usize,
+        key: Box<[u8]>,
+        spelling: Option<Box<[u8]>>,
+    },
 }
 
 /// The series of a line: found, or to be added if the line passes all checks.
@@ -91,7 +95,8 @@ impl<'a> BatchBuilder<'a> {
         let before = values.len();
         values.retain(|(name, _)| name != TIME_COLUMN);
         let stripped = values.len() < before;
-        let fields: Vec<_> = values.iter().map(|(name, value)| (Cow::Borrowed(name.as_ref()), value.as_ref())).collect();
+        let fields: Vec<_> =
+            values.iter().map(|(name, value)| (Cow::Borrowed(name.as_ref()), value.as_ref())).collect();
         let series = self.series_of(line.series)?;
         let table = self.add_fields(series, Some(line.series), time, &fields, stripped)?;
         Ok(stripped.then(|| self.time_field(table, false)))
@@ -101,8 +106,11 @@ impl<'a> BatchBuilder<'a> {
     pub(super) fn add_row(&mut self, row: &Row, now: Timestamp) -> Result<(), LineProblem> {
         let time = row.time.unwrap_or(now);
         check_time(time, now)?;
-        let tags: Tags<'_> =
-            row.tags.iter().map(|(name, value)| (Cow::Borrowed(name.as_str()), Cow::Borrowed(value.as_str()))).collect();
+        let tags: Tags<'_> = row
+            .tags
+            .iter()
+            .map(|(name, value)| (Cow::Borrowed(name.as_str()), Cow::Borrowed(value.as_str())))
+            .collect();
         let fields: Vec<_> =
             row.fields.iter().map(|(name, value)| (Cow::Borrowed(name.as_str()), value.as_ref())).collect();
         if let Some((name, _)) = fields.iter().find(|(name, _)| name == TIME_COLUMN) {
@@ -170,7 +178,8 @@ impl<'a> BatchBuilder<'a> {
             return Err(LineProblem::TagAndField { table, name: name.to_string() });
         }
         let mut checked = Vec::with_capacity(fields.len());
-        let table = self.tables.get_mut(position).ok_or_else(|| LineProblem::Limit("no such table".into()))?;
+        let table =
+            self.tables.get_mut(position).ok_or_else(|| LineProblem::Limit("no such table".into()))?;
         table.check(fields, &mut checked)?;
         let local = match series {
             LineSeries::Found(_, local) => local,
@@ -214,7 +223,8 @@ impl<'a> BatchBuilder<'a> {
         let position = self.table_by_name(table)?;
         let table = self.tables.get(position).ok_or_else(|| LineProblem::Limit("no such table".into()))?;
         let positions = table.check_tags(&tags)?;
-        let key = canonical_key(positions.into_iter()).map_err(|error| LineProblem::Limit(error.to_string()))?;
+        let key =
+            canonical_key(positions.into_iter()).map_err(|error| LineProblem::Limit(error.to_string()))?;
         match self.keys.get(&(position, key.clone().into_boxed_slice())) {
             Some(local) => Ok(LineSeries::Found(position, *local)),
             None => Ok(LineSeries::Fresh { table: position, key, tags }),

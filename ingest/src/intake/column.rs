@@ -27,8 +27,12 @@ pub(super) fn place(field: FieldType, is_wide: bool, value: ValueRef<'_>) -> Pla
     use FieldType as T;
     use ValueRef as V;
     match (field, value) {
-        (T::Float, V::Integer(v)) => exact(v.unsigned_abs(), v < 0).map_or(Placed::Conflict, |f| Placed::Narrow(V::Float(f))),
-        (T::Float, V::Unsigned(v)) => exact(v, false).map_or(Placed::Conflict, |f| Placed::Narrow(V::Float(f))),
+        (T::Float, V::Integer(v)) => {
+            exact(v.unsigned_abs(), v < 0).map_or(Placed::Conflict, |f| Placed::Narrow(V::Float(f)))
+        }
+        (T::Float, V::Unsigned(v)) => {
+            exact(v, false).map_or(Placed::Conflict, |f| Placed::Narrow(V::Float(f)))
+        }
         (T::Integer | T::Unsigned, V::Float(v)) => Placed::Wide(v),
         (T::Integer, V::Unsigned(v)) => match i64::try_from(v) {
             Ok(v) if !is_wide || v.unsigned_abs() <= EXACT => Placed::Narrow(V::Integer(v)),
@@ -108,7 +112,7 @@ impl ColumnBuilder {
     /// The column with `rows` rows.
     pub(super) fn finish(mut self, rows: usize) -> ArrayRef {
         self.fill_to(rows);
-        each!(self, mut builder => Arc::new(builder.finish()) as ArrayRef)
+        each!(&mut self, builder => Arc::new(builder.finish()) as ArrayRef)
     }
 
     fn fill_to(&mut self, rows: usize) {

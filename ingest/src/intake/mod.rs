@@ -234,7 +234,9 @@ impl Intake {
         match committed {
             Ok(_) => Ok(()),
             Err(CommitError::Full) => Err(WriteError::Busy { retry_after: Duration::from_secs(1) }),
-            Err(error) => Err(WriteError::Unavailable { reason: error.to_string(), retry_after: RETRY_AFTER }),
+            Err(error) => {
+                Err(WriteError::Unavailable { reason: error.to_string(), retry_after: RETRY_AFTER })
+            }
         }
     }
 }
@@ -242,5 +244,7 @@ impl Intake {
 /// Runs work that takes long on the blocking pool.
 async fn unblocked<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, WriteError> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| WriteError::Storage(storage::Error::Internal(format!("decoding ended badly: {error}"))))
+    done.map_err(|error| {
+        WriteError::Storage(storage::Error::Internal(format!("decoding ended badly: {error}")))
+    })
 }

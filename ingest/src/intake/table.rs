@@ -106,7 +106,8 @@ impl TableBuilder {
                 new += 1;
             }
             let existing = field.and_then(|f| self.fields.get(f));
-            let (field_type, is_wide) = existing.map_or((value.field_type(), false), |f| (f.field_type, f.is_wide));
+            let (field_type, is_wide) =
+                existing.map_or((value.field_type(), false), |f| (f.field_type, f.is_wide));
             let placed = place(field_type, is_wide, *value);
             if placed == Placed::Conflict {
                 return Err(self.conflict(name, value.field_type(), field_type, is_wide));
@@ -238,7 +239,11 @@ impl TableBuilder {
         }
     }
 
-    fn check_new_field(&self, name: &str, before: &[(Cow<'_, str>, ValueRef<'_>)]) -> Result<(), LineProblem> {
+    fn check_new_field(
+        &self,
+        name: &str,
+        before: &[(Cow<'_, str>, ValueRef<'_>)],
+    ) -> Result<(), LineProblem> {
         if before.iter().any(|(other, _)| other == name) {
             return Err(LineError::DuplicateField(name.into()).into());
         }
@@ -249,7 +254,8 @@ impl TableBuilder {
     }
 
     fn check_columns(&self, new: usize) -> Result<(), LineProblem> {
-        let fields: usize = self.fields.iter().map(|f| 1 + usize::from(f.is_wide || !f.wide.is_empty())).sum();
+        let fields: usize =
+            self.fields.iter().map(|f| 1 + usize::from(f.is_wide || !f.wide.is_empty())).sum();
         let wanted = fields + self.tag_count() + new;
         if new > 0 && wanted > limits::COLUMNS_PER_TABLE {
             return Err(LineProblem::Limit(format!(

@@ -199,9 +199,9 @@ impl Catalog {
             }
             Definition::Widened { table, name, column } => {
                 let schema = inner.table_mut(*table)?;
-                let field = schema
-                    .field(name)
-                    .ok_or_else(|| Error::Damaged(format!("field {name:?} was widened before it was defined")))?;
+                let field = schema.field(name).ok_or_else(|| {
+                    Error::Damaged(format!("field {name:?} was widened before it was defined"))
+                })?;
                 let known = schema.fields.get(field).is_some_and(|f| f.wide.is_some());
                 if !known {
                     schema.widen(field, column.clone());

@@ -110,7 +110,8 @@ impl Durable<'_> {
         let Appended { committer, frame, sequence, batches } = self.appended;
         let shared = &committer.shared;
         let sequences = batch_sequences(sequence, batches.len());
-        let rows = sequences.zip(&batches).flat_map(|(s, batch)| batch.tables.iter().map(move |rows| (s, rows)));
+        let rows =
+            sequences.zip(&batches).flat_map(|(s, batch)| batch.tables.iter().map(move |rows| (s, rows)));
         let bytes = shared.view.apply(frame, sequence, rows);
         shared.account(bytes);
         if bytes > 0 {

@@ -34,7 +34,8 @@ pub(super) fn append(disk: &dyn Disk, path: &Path, definitions: &[Definition]) -
 /// Reads all definitions and cuts a torn record at the end.
 pub(super) fn load(disk: &dyn Disk, path: &Path) -> Result<Vec<Definition>> {
     let file = disk.open(path, true)?;
-    let length = usize::try_from(file.length()?).map_err(|_| Error::Damaged("definitions.log is too large".into()))?;
+    let length =
+        usize::try_from(file.length()?).map_err(|_| Error::Damaged("definitions.log is too large".into()))?;
     let mut bytes = vec![0; length];
     let read = file.read_at(0, &mut bytes)?;
     bytes.truncate(read);

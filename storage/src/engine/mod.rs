@@ -33,7 +33,7 @@ pub use commit::{Appended, Committer, Durable, Visible};
 use crate::catalog::{Catalog, Definition, DefinitionQueue};
 use crate::clock;
 use crate::disk::{Disk, LocalDisk};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::flush::Flusher;
 use crate::log::{Epoch, LogReader, LogWriter};
 use crate::model::{FilePlace, FrameNumber, Sequence};
@@ -135,7 +135,8 @@ impl Engine {
     /// Returns the engine and its only [`Committer`].
     ///
     /// # Errors
-    /// [`Error::Unavailable`](Error::Io) when the directory is in use; [`Error::Damaged`] when durable bytes
+    /// [`Error::Invalid`](crate::Error::Invalid) when the directory is in use;
+    /// [`Error::Damaged`](crate::Error::Damaged) when durable bytes
     /// are not what was written; the failure of disk or object store.
     pub async fn open(config: EngineConfig) -> Result<(Self, Committer)> {
         let lock = lock::DirectoryLock::take(&config.data_dir)?;
@@ -220,7 +221,7 @@ impl Engine {
     /// was owed before it subscribed, or lost when it was cut off.
     ///
     /// # Errors
-    /// [`Error::Damaged`] when a frame cannot be read or was trimmed; the visitor's error.
+    /// [`Error::Damaged`](crate::Error::Damaged) when a frame cannot be read or was trimmed; the visitor's error.
     pub fn read_log(
         &self,
         after: FrameNumber,

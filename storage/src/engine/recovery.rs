@@ -24,7 +24,7 @@ use crate::error::Result;
 use crate::flush::{StagedSet, StagingArea};
 use crate::layout;
 use crate::log::{LogReader, LogWriter, decode_definitions, decode_group};
-use crate::model::{FrameNumber, Sequence, TableId};
+use crate::model::{FrameNumber, Sequence, TableBatch, TableId};
 use crate::object::DurableLocalStore;
 use crate::series::SeriesIndex;
 use crate::tap::Tap;
@@ -146,12 +146,13 @@ fn replay(shared: &Shared, tables: &HashMap<TableId, TableLog>, staged: &[Staged
     let reader = LogReader::new(&*shared.config.disk, &folder, shared.epoch);
     reader.read(FrameNumber::new(first.saturating_sub(1)), durable, &mut |header, payload| {
         let (_, batches) = decode_group(payload)?;
-        let missing = batch_sequences(header.sequence, batches.len()).zip(&batches).flat_map(|(s, batch)| {
-            batch.tables.iter().filter(|rows| in_files.get(&rows.table).is_none_or(|held| s > *held)).map(
-                move |rows| (s, rows),
-            )
-        });
-        let bytes = shared.view.apply(header.number, header.sequence, missing);
+        let mut missing = Vec::new();
+        for (sequence, batch) in batch_sequences(header.sequence, batches.len()).zip(&batches) {
+            let is_missing =
+                |rows: &&TableBatch| in_files.get(&rows.table).is_none_or(|held| sequence > *held);
+            missing.extend(batch.tables.iter().filter(is_missing).map(|rows| (sequence, rows)));
+        }
+        let bytes = shared.view.apply(header.number, header.sequence, missing.into_iter());
         shared.account(bytes);
         Ok(())
     })?;

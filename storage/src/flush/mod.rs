@@ -76,7 +76,11 @@ enum Set {
 
 impl Flusher {
     /// Starts the task that flushes when it is due. `staged` are sets that were staged before a restart.
-    pub(crate) fn start(shared: Arc<Shared>, tables: HashMap<TableId, TableLog>, staged: Vec<StagedSet>) -> Self {
+    pub(crate) fn start(
+        shared: Arc<Shared>,
+        tables: HashMap<TableId, TableLog>,
+        staged: Vec<StagedSet>,
+    ) -> Self {
         let sets: Vec<_> = staged.into_iter().map(|s| (s.table, Set::Staged(Arc::new(s)))).collect();
         let adopted = Round { frame: FrameNumber::default(), sets };
         let rounds = VecDeque::from_iter((!adopted.sets.is_empty()).then_some(adopted));

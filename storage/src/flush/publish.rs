@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::path::Path;
+use object_store::{ObjectStoreExt, PutPayload};
 
 use super::{StagedSet, StagingArea};
 use crate::delta::TableLog;
@@ -20,7 +21,8 @@ pub(super) async fn publish(
     set: &Arc<StagedSet>,
 ) -> Result<()> {
     let schema = shared.catalog.table_by_id(set.table);
-    let schema = schema.ok_or_else(|| Error::Internal(format!("table {} has files and no schema", set.table)))?;
+    let schema =
+        schema.ok_or_else(|| Error::Internal(format!("table {} has files and no schema", set.table)))?;
     let folder = layout::table_folder(&schema);
     let mut files = Vec::with_capacity(set.files.len());
     for staged in &set.files {
@@ -53,12 +55,11 @@ pub(super) async fn publish(
 }
 
 async fn put(shared: &Shared, schema: &TableSchema, staged: &DataFile) -> Result<DataFile> {
+    let folder = layout::table_folder(schema);
+    let path = format!("{folder}/{}/{}", layout::partition_folder(staged.date)?, staged.path);
+    let path = Path::parse(path).map_err(object_store::Error::from)?;
     let bytes = shared.staged_store.get(&staged.path).await?.bytes().await?;
-    let file = DataFile {
-        place: FilePlace::Table,
-        path: layout::file_path(schema, staged.date, staged.path.as_ref()),
-        ..staged.clone()
-    };
+    let file = DataFile { place: FilePlace::Table, path, ..staged.clone() };
     shared.table_store.put(&file.path, PutPayload::from_bytes(bytes)).await?;
     fail::fail_point!("published-after-put");
     Ok(file)

@@ -4,6 +4,7 @@
 //! written last. Invariant (TXN-2): a set with a manifest is complete, and its files are what the manifest
 //! says; files without a manifest are leftovers of a crash and are removed at the start.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,7 +16,9 @@ use crate::engine::{Layout, Shared};
 use crate::error::{Error, Result};
 use crate::layout;
 use crate::memtable::{RowFilter, SealedMemtable, SortedRows, sort_rows};
-use crate::model::{DataFile, FilePlace, Sequence, SequenceRange, TableId, TableSchema, TimeRange, Timestamp};
+use crate::model::{
+    DataFile, FilePlace, Sequence, SequenceRange, TableId, TableSchema, TimeRange, Timestamp,
+};
 use crate::parquet_file;
 
 /// One table's rows of one seal, as files.
@@ -59,7 +62,11 @@ struct ManifestFile {
 }
 
 /// Sorts a sealed memtable, writes and syncs its files, and changes the view from the one to the other.
-pub(super) async fn stage(shared: Arc<Shared>, table: TableId, sealed: Arc<SealedMemtable>) -> Result<StagedSet> {
+pub(super) async fn stage(
+    shared: Arc<Shared>,
+    table: TableId,
+    sealed: Arc<SealedMemtable>,
+) -> Result<StagedSet> {
     let work = Arc::clone(&sealed);
     let for_write = Arc::clone(&shared);
     let written = tokio::task::spawn_blocking(move || StagingArea::new(&for_write).write(table, &work)).await;
@@ -113,8 +120,10 @@ impl<'a> StagingArea<'a> {
 
     fn write(&self, table: TableId, sealed: &SealedMemtable) -> Result<StagedSet> {
         let schema = self.shared.catalog.table_by_id(table);
-        let schema = schema.ok_or_else(|| Error::Internal(format!("table {table} has rows and no schema")))?;
-        let sequences = sealed.rows.sequences().unwrap_or(SequenceRange { min: sealed.sealed_at, max: sealed.sealed_at });
+        let schema =
+            schema.ok_or_else(|| Error::Internal(format!("table {table} has rows and no schema")))?;
+        let sequences =
+            sealed.rows.sequences().unwrap_or(SequenceRange { min: sealed.sealed_at, max: sealed.sealed_at });
         let rows = sort_rows(std::iter::once(&*sealed.rows), &schema, &self.shared.series, RowFilter::ALL)?;
         let mut files = Vec::new();
         for (date, positions) in days(&rows.times) {
@@ -135,18 +144,20 @@ impl<'a> StagingArea<'a> {
         date: i32,
         sequences: SequenceRange,
     ) -> Result<ManifestFile> {
-        let tags = (0..schema.tags.len()).map(|t| Ok(Arc::new(rows.tag_column(t)?) as ArrayRef)).collect::<Result<_>>()?;
+        let tags = (0..schema.tags.len())
+            .map(|t| Ok(Arc::new(rows.tag_column(t)?) as ArrayRef))
+            .collect::<Result<_>>()?;
         let batch = layout::physical_batch(schema, tags, &rows.times, &rows.fields)?;
         let (min, max) = (sequences.min.get(), sequences.max.get());
         let name = format!("{:08x}-{min:016x}-{max:016x}-{date}.parquet", schema.id.get());
         let path = self.folder.join(&name);
-        let written = parquet_file::write(&path, schema, &batch)?;
+        let written = parquet_file::write(&path, &batch, &parquet_file::Settings::of(schema))?;
         Ok(ManifestFile {
             name,
             date,
             rows: written.rows,
             bytes: written.bytes,
-            checksum: checksum_of(&path)?,
+            checksum: written.checksum,
             min_time: written.times.min.nanos(),
             max_time: written.times.max.nanos(),
             min_sequence: min,
@@ -196,7 +207,10 @@ impl Manifest {
                 date: file.date,
                 rows: file.rows,
                 bytes: file.bytes,
-                times: TimeRange::new(Timestamp::from_nanos(file.min_time), Timestamp::from_nanos(file.max_time)),
+                times: TimeRange::new(
+                    Timestamp::from_nanos(file.min_time),
+                    Timestamp::from_nanos(file.max_time),
+                ),
                 sequences: SequenceRange {
                     min: Sequence::new(file.min_sequence),
                     max: Sequence::new(file.max_sequence),
@@ -231,13 +245,10 @@ fn checksum_of(path: &Path) -> Result<u32> {
 }
 
 /// The positions of the rows of each day (UTC), days ascending.
-fn days(times: &[i64]) -> std::collections::BTreeMap<i32, Vec<u32>> {
-    const DAY_NS: i64 = 86_400_000_000_000;
-    let mut days = std::collections::BTreeMap::<i32, Vec<u32>>::new();
+fn days(times: &[i64]) -> BTreeMap<i32, Vec<u32>> {
+    let mut days = BTreeMap::<i32, Vec<u32>>::new();
     for (position, time) in (0..).zip(times) {
-        // A 64-bit nanosecond clock spans 292 years either side of 1970, some 107,000 days.
-        let day = i32::try_from(time.div_euclid(DAY_NS)).unwrap_or(i32::MAX);
-        days.entry(day).or_default().push(position);
+        days.entry(layout::date_of(Timestamp::from_nanos(*time))).or_default().push(position);
     }
     days
 }

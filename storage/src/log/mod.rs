@@ -26,5 +26,5 @@ mod writer;
 pub use codec::{EncodedBatch, decode_definitions, decode_group, encode_batch, encode_definitions};
 pub use epoch::Epoch;
 pub use frame::{Frame, FrameHeader};
-pub use reader::LogReader;
+pub use reader::{LogReader, Visit};
 pub use writer::{LogWriter, SegmentInfo};

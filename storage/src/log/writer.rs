@@ -256,8 +256,9 @@ impl Place {
 /// A frame buffer above this is given back after use: ordinary groups are far smaller.
 const KEPT_BUFFER_BYTES: usize = 4 << 20;
 
+static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+
 fn zero_fill(file: &dyn DiskFile, from: u64, to: u64) -> Result<()> {
-    const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
     let mut offset = from;
     while offset < to {
         let length = usize::try_from(to - offset).map_or(ZEROS.len(), |rest| rest.min(ZEROS.len()));

@@ -3,10 +3,14 @@
 //!
 //! Invariant: what a method promises is true of the medium on return, not of a cache, where it says *durable*.
 
+mod observed;
+
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+
+pub use observed::{ObservedDisk, Observer, Operation};
 
 use crate::error::{Error, Result};
 
