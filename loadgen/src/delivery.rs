@@ -79,15 +79,23 @@ impl Stop {
     }
 }
 
+/// What sending took, from the first batch to the last answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort {
+    /// By the clock on the wall.
+    pub wall: Duration,
+    /// CPU time of this process, where the system tells it.
+    pub cpu: Option<Duration>,
+}
+
 /// Sends everything that `source` has. On return each batch taken is counted in `stats`.
-/// The result is the time from the first batch to the last answer.
 pub async fn deliver(
     target: &Target,
     source: Arc<dyn BatchSource>,
     stats: &Arc<Stats>,
     stop: &Stop,
-) -> Result<Duration, LoadError> {
-    let started = clock::now();
+) -> Result<Effort, LoadError> {
+    let (started, cpu_before) = (clock::now(), clock::cpu_time());
     let mut connections = JoinSet::new();
     let http = if target.mqtt.is_some() { None } else { Some(Arc::new(HttpWriter::new(target)?)) };
     for number in 0..target.connections {
@@ -112,7 +120,11 @@ pub async fn deliver(
             first_error.get_or_insert(error);
         }
     }
-    first_error.map_or_else(|| Ok(clock::now().duration_since(started)), Err)
+    if let Some(error) = first_error {
+        return Err(error);
+    }
+    let cpu = clock::cpu_time().zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
+    Ok(Effort { wall: clock::now().duration_since(started), cpu })
 }
 
 struct HttpLane {

@@ -1,5 +1,6 @@
 //! The summary of a run, as text and as JSON.
 
+use crate::delivery::Effort;
 use crate::error::LoadError;
 use crate::report::{Latencies, Stats};
 use crate::verify::Verdict;
@@ -8,7 +9,6 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
-use std::time::Duration;
 
 /// Everything that a run found out.
 #[derive(Debug, Serialize)]
@@ -17,6 +17,8 @@ pub struct Summary {
     pub ok: bool,
     /// Seconds from the first batch to the last answer.
     pub seconds: f64,
+    /// CPU seconds of this process in that time (10 ms resolution), where the system tells them.
+    pub client_cpu_seconds: Option<f64>,
     /// Rows of all batches that the run had to send, if that number is known beforehand.
     pub planned_rows: Option<u64>,
     /// Rows with 2xx or PUBACK.
@@ -49,13 +51,14 @@ impl Summary {
     /// Reads the counters after all connections have ended.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "rows of one run are far below 2^53")]
-    pub fn new(stats: &Stats, took: Duration, planned_rows: Option<u64>) -> Self {
+    pub fn new(stats: &Stats, effort: Effort, planned_rows: Option<u64>) -> Self {
         let counts = stats.counts();
-        let seconds = took.as_secs_f64();
+        let seconds = effort.wall.as_secs_f64();
         let all_sent = planned_rows.is_none_or(|planned| counts.rows == planned);
         Self {
             ok: all_sent && counts.refused_rows == 0 && counts.unknown_rows == 0 && counts.unsent_rows == 0,
             seconds,
+            client_cpu_seconds: effort.cpu.map(|cpu| cpu.as_secs_f64()),
             planned_rows,
             acknowledged_rows: counts.rows,
             acknowledged_batches: counts.batches,
@@ -115,6 +118,9 @@ impl Summary {
                 self.rows_per_second,
             ),
         );
+        if let Some(cpu) = self.client_cpu_seconds {
+            append(&mut text, format_args!("client CPU     {cpu:.2} s while sending"));
+        }
         let latency = &self.latency;
         append(
             &mut text,
