@@ -5,6 +5,8 @@
 //! understood is an error, never a panic.
 
 mod reader;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use reader::{decode_definitions, decode_group};

@@ -9,6 +9,8 @@
 
 mod merge;
 mod sorted;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
