@@ -52,7 +52,10 @@ enum Number {
 
 fn rows() -> impl Strategy<Value = Vec<Row>> {
     let tag = proptest::option::of(0_u8..3);
-    let number = prop_oneof![(-5_i64..5).prop_map(Number::Narrow), (-5_i32..5).prop_map(|v| Number::Wide(f64::from(v) + 0.5))];
+    let number = prop_oneof![
+        (-5_i64..5).prop_map(Number::Narrow),
+        (-5_i32..5).prop_map(|v| Number::Wide(f64::from(v) + 0.5))
+    ];
     let row = ((tag.clone(), tag), 0_i64..6, proptest::option::of(number), proptest::option::of(-9_i16..9));
     proptest::collection::vec(row.prop_map(|(tags, time, n, f)| Row { tags, time, n, f }), 1..12)
 }
@@ -64,8 +67,20 @@ fn batch(schema: &TableSchema, index: &SeriesIndex, rows: &[Row]) -> TableBatch 
         let key = canonical_key(tags.filter_map(|(p, v)| Some((p, v?)))).unwrap();
         index.resolve(schema.id, &key).unwrap().id.get()
     };
-    let narrow: Int64Array = rows.iter().map(|r| match r.n { Some(Number::Narrow(v)) => Some(v), _ => None }).collect();
-    let wide: Float64Array = rows.iter().map(|r| match r.n { Some(Number::Wide(v)) => Some(v), _ => None }).collect();
+    let narrow: Int64Array = rows
+        .iter()
+        .map(|r| match r.n {
+            Some(Number::Narrow(v)) => Some(v),
+            _ => None,
+        })
+        .collect();
+    let wide: Float64Array = rows
+        .iter()
+        .map(|r| match r.n {
+            Some(Number::Wide(v)) => Some(v),
+            _ => None,
+        })
+        .collect();
     let f: Float64Array = rows.iter().map(|r| r.f.map(f64::from)).collect();
     let n = &schema.fields[0];
     let column = |column: ColumnId, values: ArrayRef| FieldColumn { column, values };

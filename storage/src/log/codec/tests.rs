@@ -33,7 +33,10 @@ fn table() -> impl Strategy<Value = TableBatch> {
             table: TableId::new(table),
             series: series.into(),
             times: times.into(),
-            fields: (0..).zip(columns).map(|(i, values)| FieldColumn { column: ColumnId::new(i), values }).collect(),
+            fields: (0..)
+                .zip(columns)
+                .map(|(i, values)| FieldColumn { column: ColumnId::new(i), values })
+                .collect(),
         })
     })
 }
@@ -41,17 +44,28 @@ fn table() -> impl Strategy<Value = TableBatch> {
 fn same(a: &TableBatch, b: &TableBatch) -> bool {
     // Floats are compared by their bits, so that NaN equals itself.
     let fields = a.fields.iter().zip(&b.fields).all(|(x, y)| {
-        x.column == y.column && x.values.data_type() == y.values.data_type() && format!("{:?}", x.values) == format!("{:?}", y.values)
+        x.column == y.column
+            && x.values.data_type() == y.values.data_type()
+            && format!("{:?}", x.values) == format!("{:?}", y.values)
     });
-    a.table == b.table && a.series == b.series && a.times == b.times && a.fields.len() == b.fields.len() && fields
+    a.table == b.table
+        && a.series == b.series
+        && a.times == b.times
+        && a.fields.len() == b.fields.len()
+        && fields
 }
 
 fn definitions() -> Vec<Definition> {
     let table = TableId::new(7);
-    let column = |id, field_type| PhysicalColumn { id: ColumnId::new(id), field_type, stored_name: "µ%20".into() };
+    let column =
+        |id, field_type| PhysicalColumn { id: ColumnId::new(id), field_type, stored_name: "µ%20".into() };
     vec![
         Definition::Database { name: DatabaseName::new("db/rp").unwrap() },
-        Definition::Table { id: table, database: DatabaseName::new("db/rp").unwrap(), name: TableName::new("°C").unwrap() },
+        Definition::Table {
+            id: table,
+            database: DatabaseName::new("db/rp").unwrap(),
+            name: TableName::new("°C").unwrap(),
+        },
         Definition::Tag { table, tag: TagSchema { name: "a b".into(), stored_name: "a%20b".into() } },
         Definition::Field { table, name: "f".into(), column: column(0, FieldType::Unsigned) },
         Definition::Widened { table, name: "f".into(), column: column(1, FieldType::Float) },
