@@ -113,7 +113,7 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
 async fn open_tables(shared: &Shared) -> Result<HashMap<TableId, TableLog>> {
     let opened = shared.catalog.all_tables().into_iter().map(|schema| async move {
         let path = layout::table_folder(&schema);
-        Ok((schema.id, TableLog::open(Arc::clone(&shared.table_store), &path).await?))
+        Ok((schema.id, TableLog::open(Arc::clone(&shared.table_store), &path, &shared.app_id()).await?))
     });
     let opened = stream::iter(opened).buffer_unordered(TABLES_OPENED_AT_ONCE);
     opened.try_filter_map(|(id, table)| async move { Ok(table.map(|t| (id, t))) }).try_collect().await

@@ -33,7 +33,7 @@ pub(super) async fn publish(
         std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
         std::collections::hash_map::Entry::Vacant(new) => {
             let store = Arc::clone(&shared.table_store);
-            let opened = TableLog::open(Arc::clone(&store), &folder).await?;
+            let opened = TableLog::open(Arc::clone(&store), &folder, &shared.app_id()).await?;
             new.insert(match opened {
                 Some(table) => table,
                 None => TableLog::create(store, &folder, &schema).await?,
