@@ -207,6 +207,7 @@ impl Manifest {
                 date: file.date,
                 rows: file.rows,
                 bytes: file.bytes,
+                checksum: file.checksum,
                 times: TimeRange::new(
                     Timestamp::from_nanos(file.min_time),
                     Timestamp::from_nanos(file.max_time),

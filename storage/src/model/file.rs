@@ -36,6 +36,8 @@ pub struct DataFile {
     pub rows: u64,
     /// Size in bytes.
     pub bytes: u64,
+    /// CRC-32C of the whole file.
+    pub checksum: u32,
     /// The times of its rows.
     pub times: TimeRange,
     /// The sequences of its rows.

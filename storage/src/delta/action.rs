@@ -1,0 +1,91 @@
+//! A data file as Delta Lake's `add` action, and back.
+//!
+//! Invariant: what [`from_file`] wrote, [`to_file`] gives back exactly, also through a checkpoint.
+
+use std::collections::HashMap;
+
+use deltalake_core::kernel::Add;
+use object_store::path::Path;
+
+use crate::error::{Error, Result};
+use crate::layout::{DATE_COLUMN, date_text, parse_date};
+use crate::model::{DataFile, FilePlace, Sequence, SequenceRange, TimeRange, Timestamp};
+
+const MIN_SEQUENCE: &str = "busbar.minSequence";
+const MAX_SEQUENCE: &str = "busbar.maxSequence";
+/// Nanoseconds since 1970, which the statistics cannot hold.
+const MIN_TIME: &str = "busbar.minTime";
+const MAX_TIME: &str = "busbar.maxTime";
+const ROWS: &str = "busbar.rows";
+/// CRC-32C of the whole file, eight hexadecimal digits.
+const CHECKSUM: &str = "busbar.crc32c";
+
+/// The action that adds `file` to the table in `folder`, at `now_ms` since 1970.
+pub(super) fn from_file(folder: &Path, file: &DataFile, now_ms: i64) -> Result<Add> {
+    let parts = file.path.prefix_match(folder).filter(|_| file.place == FilePlace::Table);
+    let parts = parts.ok_or_else(|| Error::Internal(format!("{} is not in {folder}", file.path)))?;
+    let path = parts.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/");
+    let tags = [
+        (MIN_SEQUENCE, file.sequences.min.to_string()),
+        (MAX_SEQUENCE, file.sequences.max.to_string()),
+        (MIN_TIME, file.times.min.nanos().to_string()),
+        (MAX_TIME, file.times.max.nanos().to_string()),
+        (ROWS, file.rows.to_string()),
+        (CHECKSUM, format!("{:08x}", file.checksum)),
+    ];
+    Ok(Add {
+        path,
+        partition_values: HashMap::from([(DATE_COLUMN.to_owned(), Some(date_text(file.date)?))]),
+        size: i64::try_from(file.bytes).map_err(|_| Error::Internal("a file beyond 8 EiB".to_owned()))?,
+        modification_time: now_ms,
+        data_change: true,
+        stats: Some(file.stats.clone()),
+        tags: Some(tags.into_iter().map(|(key, value)| (key.to_owned(), Some(value))).collect()),
+        ..Add::default()
+    })
+}
+
+/// The file that an action of the table in `folder` added.
+pub(super) fn to_file(folder: &Path, add: Add) -> Result<DataFile> {
+    let read = Tags { add: &add };
+    let date = add.partition_values.get(DATE_COLUMN).and_then(|text| parse_date(text.as_deref()?));
+    let checksum = read.text(CHECKSUM)?;
+    Ok(DataFile {
+        place: FilePlace::Table,
+        path: Path::parse(format!("{folder}/{}", add.path)).map_err(|_| read.lacks("path"))?,
+        date: date.ok_or_else(|| read.lacks(DATE_COLUMN))?,
+        rows: read.number(ROWS)?,
+        bytes: u64::try_from(add.size).map_err(|_| read.lacks("size"))?,
+        checksum: u32::from_str_radix(checksum, 16).map_err(|_| read.lacks(CHECKSUM))?,
+        times: TimeRange::new(
+            Timestamp::from_nanos(read.number(MIN_TIME)?),
+            Timestamp::from_nanos(read.number(MAX_TIME)?),
+        ),
+        sequences: SequenceRange {
+            min: Sequence::new(read.number(MIN_SEQUENCE)?),
+            max: Sequence::new(read.number(MAX_SEQUENCE)?),
+        },
+        stats: add.stats.clone().unwrap_or_default(),
+    })
+}
+
+/// The tags of an action that must be there.
+struct Tags<'a> {
+    add: &'a Add,
+}
+
+impl<'a> Tags<'a> {
+    fn text(&self, key: &str) -> Result<&'a str> {
+        let tag = self.add.tags.as_ref().and_then(|tags| tags.get(key));
+        tag.and_then(Option::as_deref).ok_or_else(|| self.lacks(key))
+    }
+
+    fn number<T: std::str::FromStr>(&self, key: &str) -> Result<T> {
+        self.text(key)?.parse().map_err(|_| self.lacks(key))
+    }
+
+    fn lacks(&self, what: &str) -> Error {
+        let path = &self.add.path;
+        Error::Damaged(format!("the file {path} of the table has no valid {what}: Busbar did not add it so"))
+    }
+}
