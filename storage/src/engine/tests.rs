@@ -1,1 +1,313 @@
+//! Tests of the engine as a whole: rows stay readable, each once, through flushes, restarts and crashes.
 
+#![allow(clippy::cast_precision_loss, reason = "test data is small")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{AsArray, Float64Array, RecordBatch};
+use arrow::datatypes::{Float64Type, Int32Type, TimestampNanosecondType};
+use object_store::ObjectStoreExt;
+use parking_lot::Mutex;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::{Committer, Engine, EngineConfig};
+use crate::catalog::{Applied, SchemaChange};
+use crate::layout::{logical_batch, physical_batch};
+use crate::log::encode_batch;
+use crate::memtable::{RowFilter, sort_rows};
+use crate::model::{
+    DatabaseName, FieldColumn, FilePlace, FrameNumber, TableBatch, TableName, TableSchema, WriteBatch,
+};
+use crate::series::canonical_key;
+
+/// A point of the test tables: host and time; its value.
+type Rows = BTreeMap<(String, i64), f64>;
+
+struct Node {
+    engine: Engine,
+    committer: Committer,
+}
+
+fn config(folder: &Path) -> EngineConfig {
+    EngineConfig { segment_bytes: 64 << 10, ..EngineConfig::new(folder) }
+}
+
+impl Node {
+    async fn open(folder: &Path) -> Self {
+        let (engine, committer) = Engine::open(config(folder)).await.unwrap();
+        Self { engine, committer }
+    }
+
+    fn schema(&self, table: &str) -> Arc<TableSchema> {
+        if let Some(schema) = self.engine.catalog().table("db", table) {
+            return schema;
+        }
+        let change = SchemaChange {
+            database: DatabaseName::new("db").unwrap(),
+            table: TableName::new(table).unwrap(),
+            base: None,
+            tags: vec!["host".into()],
+            fields: vec![("v".into(), crate::model::FieldType::Float)],
+            widen: vec![],
+        };
+        match self.engine.catalog().apply(&change).unwrap() {
+            Applied::Schema(schema) => schema,
+            Applied::Stale => panic!("stale"),
+        }
+    }
+
+    /// Commits one batch with rows of several tables.
+    fn write(&mut self, tables: &[(&str, &[(&str, i64, f64)])]) {
+        let tables = tables.iter().map(|(table, rows)| self.batch(table, rows)).collect();
+        let encoded = encode_batch(WriteBatch { tables }).unwrap();
+        let appended = self.committer.append(vec![encoded]).unwrap();
+        appended.sync().unwrap().publish();
+    }
+
+    fn batch(&self, table: &str, rows: &[(&str, i64, f64)]) -> TableBatch {
+        let schema = self.schema(table);
+        let series = |host: &str| {
+            let key = canonical_key(std::iter::once((0, host))).unwrap();
+            self.engine.series().resolve(schema.id, &key).unwrap().id.get()
+        };
+        let values: Float64Array = rows.iter().map(|r| Some(r.2)).collect();
+        TableBatch {
+            table: schema.id,
+            series: rows.iter().map(|r| series(r.0)).collect(),
+            times: rows.iter().map(|r| r.1).collect(),
+            fields: vec![FieldColumn { column: schema.fields[0].narrow.id, values: Arc::new(values) }],
+        }
+    }
+
+    /// Everything that a query sees of a table: files, oldest first, then memory.
+    async fn read(&self, table: &str) -> Rows {
+        let Some(schema) = self.engine.catalog().table("db", table) else { return Rows::new() };
+        let snapshot = self.engine.snapshot();
+        let view = snapshot.table(schema.id).cloned().unwrap_or_default();
+        let mut rows = Rows::new();
+        for file in &view.files {
+            let bytes = self.engine.store(file.place).get(&file.path).await.unwrap().bytes().await.unwrap();
+            assert_eq!((bytes.len() as u64, crc32c::crc32c(&bytes)), (file.bytes, file.checksum));
+            for batch in ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().build().unwrap() {
+                collect(&logical_batch(&schema, &batch.unwrap(), None).unwrap(), &mut rows);
+            }
+        }
+        let sorted = sort_rows(view.memtables(), &schema, self.engine.series(), RowFilter::ALL).unwrap();
+        let tags = vec![Arc::new(sorted.tag_column(0).unwrap()) as _];
+        let physical = physical_batch(&schema, tags, &sorted.times, &sorted.fields).unwrap();
+        collect(&logical_batch(&schema, &physical, None).unwrap(), &mut rows);
+        rows
+    }
+
+    fn files(&self, table: &str) -> Vec<(FilePlace, u64)> {
+        let id = self.schema(table).id;
+        let snapshot = self.engine.snapshot();
+        snapshot.table(id).map(|v| v.files.iter().map(|f| (f.place, f.rows)).collect()).unwrap_or_default()
+    }
+}
+
+fn collect(batch: &RecordBatch, rows: &mut Rows) {
+    let hosts =
+        batch.column(0).as_dictionary::<Int32Type>().downcast_dict::<arrow::array::StringArray>().unwrap();
+    let times = batch.column(1).as_primitive::<TimestampNanosecondType>();
+    let values = batch.column(2).as_primitive::<Float64Type>();
+    for row in 0..batch.num_rows() {
+        let host = arrow::array::ArrayAccessor::value(&hosts, row);
+        rows.insert((host.to_owned(), times.value(row)), values.value(row));
+    }
+}
+
+fn rows(all: &[(&str, i64, f64)]) -> Rows {
+    all.iter().map(|(host, time, value)| (((*host).to_owned(), *time), *value)).collect()
+}
+
+const DAY: i64 = 86_400_000_000_000;
+
+#[tokio::test]
+async fn rows_move_from_memory_to_table_files_and_stay_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Node::open(folder.path()).await;
+    let first = [("a", 1, 1.0), ("b", DAY + 7, 2.0), ("a", -1, 0.5)];
+    node.write(&[("t", &first), ("°C", &[("x", 5, 5.0)])]);
+    assert_eq!(node.read("t").await, rows(&first));
+    node.engine.flush().await.unwrap();
+    assert_eq!(node.engine.memory_bytes(), 0);
+    assert_eq!(node.files("t"), [(FilePlace::Table, 1), (FilePlace::Table, 1), (FilePlace::Table, 1)]);
+    assert_eq!(node.read("t").await, rows(&first));
+    assert_eq!(node.read("°C").await, rows(&[("x", 5, 5.0)]));
+    // An overwrite of a row in a file, and one within memory.
+    node.write(&[("t", &[("a", 1, 10.0)])]);
+    node.write(&[("t", &[("a", 1, 11.0), ("c", 2, 3.0)])]);
+    let expected = rows(&[("a", 1, 11.0), ("b", DAY + 7, 2.0), ("a", -1, 0.5), ("c", 2, 3.0)]);
+    assert_eq!(node.read("t").await, expected);
+    node.engine.flush().await.unwrap();
+    assert_eq!(node.read("t").await, expected);
+    drop(node);
+    let node = Node::open(folder.path()).await;
+    assert_eq!(node.read("t").await, expected);
+    assert_eq!(node.engine.memory_bytes(), 0, "what is in files is not replayed");
+}
+
+#[tokio::test]
+async fn the_log_is_trimmed_after_a_flush_and_definitions_outlive_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Node::open(folder.path()).await;
+    let mut expected = Rows::new();
+    for round in 0..40_i64 {
+        let hosts: Vec<String> = (0..100).map(|h| format!("host-{round}-{h}")).collect();
+        let batch: Vec<_> = hosts.iter().map(|h| (h.as_str(), round, round as f64)).collect();
+        node.write(&[("t", &batch)]);
+        expected.extend(rows(&batch));
+        if round % 10 == 9 {
+            node.engine.flush().await.unwrap();
+        }
+    }
+    let (segments, first) = node.engine.log_extent();
+    assert!(first.get() > 20, "trimmed only up to {first} in {segments} segments");
+    node.write(&[("t", &[("host-0-0", 100, 1.0)])]);
+    expected.insert(("host-0-0".into(), 100), 1.0);
+    drop(node);
+    let node = Node::open(folder.path()).await;
+    assert_eq!(node.read("t").await, expected);
+    assert_eq!(node.engine.series().len(), 4_000);
+}
+
+#[tokio::test]
+async fn a_consumer_of_the_tap_keeps_the_log_until_its_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Node::open(folder.path()).await;
+    let consumer = node.engine.tap().subscribe("rules", FrameNumber::default(), 1 << 20);
+    for round in 0..200_i64 {
+        let batch: Vec<_> = (0..30).map(|i| ("a", round * 100 + i, 1.0)).collect();
+        node.write(&[("t", &batch)]);
+    }
+    node.engine.flush().await.unwrap();
+    assert_eq!(node.engine.log_extent().1, FrameNumber::new(1));
+    let mut frames = 0;
+    node.engine
+        .read_log(FrameNumber::new(50), &mut |group| {
+            frames += 1;
+            assert_eq!(group.batches[0].rows(), 30);
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(frames, 150);
+    consumer.checkpointed(FrameNumber::new(200));
+    node.write(&[("t", &[("a", 1, 1.0)])]);
+    node.engine.flush().await.unwrap();
+    assert!(node.engine.log_extent().1 > FrameNumber::new(100));
+}
+
+#[tokio::test]
+async fn a_data_directory_is_opened_by_one_engine_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::open(folder.path()).await;
+    let second = Engine::open(config(folder.path())).await;
+    assert!(second.unwrap_err().to_string().contains("in use"));
+    drop(node);
+}
+
+/// Every place at which a crash of a flush is interesting.
+const CRASH_POINTS: [&str; 9] = [
+    "log-before-sync",
+    "log-after-sync",
+    "staged-before-manifest",
+    "staged-after-manifest",
+    "published-after-put",
+    "published-before-commit",
+    "delta-before-commit",
+    "published-after-commit",
+    "log-before-trim",
+];
+
+/// Copies the data directory at each crash point of a run, as a `kill -9` there would leave it, and opens each
+/// copy: every acknowledged row is there once, before and after a flush.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_at_any_step_of_a_flush_loses_and_doubles_nothing() {
+    let scenario = fail::FailScenario::setup();
+    let (folder, images) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let acknowledged = Arc::new(Mutex::new(Rows::new()));
+    let taken: Arc<Mutex<Vec<(String, Rows)>>> = Arc::default();
+    let mut node = Node::open(folder.path()).await;
+    for point in CRASH_POINTS {
+        let (from, to) = (folder.path().to_owned(), images.path().to_owned());
+        let (acknowledged, taken) = (Arc::clone(&acknowledged), Arc::clone(&taken));
+        let image = move || {
+            let mut taken = taken.lock();
+            if taken.iter().filter(|(name, _)| name.starts_with(point)).count() < 4 {
+                let name = format!("{point}-{}", taken.len());
+                copy_folder(&from, &to.join(&name));
+                let rows = acknowledged.lock().clone();
+                taken.push((name, rows));
+            }
+        };
+        fail::cfg_callback(point, image).unwrap();
+    }
+    for round in 0..3_i64 {
+        for step in 0..120 {
+            // Two days, so that a seal becomes two files; half of the rows overwrite earlier ones.
+            let batch: Vec<_> = (0..20)
+                .map(|i| ("a", (i % 2) * DAY + (step % 60) * 100 + i, (round * 1_000 + step) as f64))
+                .collect();
+            node.write(&[("t", &batch), ("u", &batch)]);
+            acknowledged.lock().extend(rows(&batch));
+        }
+        node.engine.flush().await.unwrap();
+    }
+    drop(node);
+    scenario.teardown();
+    let taken = taken.lock().clone();
+    for point in CRASH_POINTS {
+        assert!(taken.iter().any(|(name, _)| name.starts_with(point)), "{point} was never reached");
+    }
+    for (name, expected) in taken {
+        let mut node = Node::open(&images.path().join(&name)).await;
+        for table in ["t", "u"] {
+            check(&node, &name, table, &expected).await;
+        }
+        node.write(&[("t", &[("new", 1, 1.0)])]);
+        node.engine.flush().await.unwrap();
+        let mut after = expected.clone();
+        after.insert(("new".into(), 1), 1.0);
+        check(&node, &name, "t", &after).await;
+        assert!(node.files("t").iter().all(|(place, _)| *place == FilePlace::Table), "{name}");
+        assert!(std::fs::read_dir(images.path().join(&name).join("staged")).unwrap().count() == 0, "{name}");
+    }
+}
+
+/// All acknowledged rows are there; at most the one write that was in flight is there as well.
+async fn check(node: &Node, image: &str, table: &str, expected: &Rows) {
+    let found = node.read(table).await;
+    let older: Vec<_> =
+        expected.iter().filter(|(key, value)| found.get(*key).is_none_or(|v| v < *value)).collect();
+    assert!(
+        older.is_empty(),
+        "{image}: {} rows of {table} are missing or old: {:?}",
+        older.len(),
+        older.first()
+    );
+    let unknown = found.iter().filter(|(key, value)| expected.get(*key) != Some(value)).count();
+    assert!(unknown <= 20, "{image}: {unknown} rows of {table} were never written");
+    let snapshot = node.engine.snapshot();
+    let view = snapshot.table(node.schema(table).id).cloned().unwrap_or_default();
+    let mut paths: Vec<_> = view.files.iter().map(|f| f.path.to_string()).collect();
+    paths.sort();
+    let all = paths.len();
+    paths.dedup();
+    assert_eq!(paths.len(), all, "{image}: a file of {table} is there twice");
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}

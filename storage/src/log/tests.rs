@@ -1,5 +1,7 @@
 //! Tests of the log: what was durable comes back, a torn tail is cut, damage is told.
 
+#![allow(clippy::cast_possible_truncation, reason = "test data is small")]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
