@@ -67,14 +67,16 @@ pub fn delta_schema(schema: &TableSchema) -> Result<StructType> {
     StructType::try_new(columns).map_err(refused)
 }
 
-/// The folder of a table, below the root of the object store: `database/table.id`, both names percent-encoded
-/// and cut where they are too long for a folder, the id (hexadecimal) making it unique (KEY-2).
+/// The folder of a table, below the root of the object store: `database/table.id`, both names encoded and cut
+/// where they are too long for a folder, the id (hexadecimal) making it unique (KEY-2).
+///
+/// Encoded means that each byte which is not an ASCII letter, digit, `-` or `_` is `!` and two hexadecimal
+/// digits: `°C` is `!C2!B0C`. It is not `%`, because readers of Delta Lake (the Python `deltalake` 1.6.6 among
+/// them) decode a `%` in a table's path once too often and then do not find the table.
 #[must_use]
 pub fn table_folder(schema: &TableSchema) -> Path {
     let (database, table) = (folder_name(schema.database.as_str()), folder_name(schema.name.as_str()));
-    let raw = format!("{database}/{table}.{:x}", schema.id.get());
-    // `Path::from` would encode the `%` again.
-    Path::parse(&raw).unwrap_or_else(|_| Path::from(raw))
+    Path::from(format!("{database}/{table}.{:x}", schema.id.get()))
 }
 
 fn folder_name(name: &str) -> String {
@@ -87,7 +89,7 @@ fn folder_name(name: &str) -> String {
             Some(_) => break,
         }
     }
-    folder
+    folder.replace('%', "!")
 }
 
 /// The folder of a partition within its table's folder.

@@ -22,6 +22,7 @@ use crate::model::{
     TableId, TableName, TagSchema, Timestamp,
 };
 use crate::object::DurableLocalStore;
+use crate::object::recording::RecordingDisk;
 use crate::parquet_file;
 
 const APP: &str = "node-1:epoch";
@@ -178,12 +179,12 @@ async fn new_columns_come_with_the_commit_that_first_has_them() {
     let old = rig.file(DAY, 2, 5).await;
     log.commit(&[old], APP, 5, Some(&rig.schema)).await.unwrap();
     let before = rig.schema.clone();
-    push_field(&mut rig.schema, 2, FieldType::Unsigned, "count");
+    push_field(&mut rig.schema, 2, FieldType::Unsigned, "a%20b.c");
     let new = rig.file(DAY, 2, 8).await;
     log.commit(&[new], APP, 8, Some(&rig.schema)).await.unwrap();
     let log = rig.open().await.unwrap();
     let names: Vec<_> = log.state.schema().fields().map(|field| field.name().clone()).collect();
-    assert_eq!(names, ["device", "time", "busbar_time_ns", "°C", "busbar_date", "count"]);
+    assert_eq!(names, ["device", "time", "busbar_time_ns", "°C", "busbar_date", "a%20b.c"]);
     let properties = log.state.metadata().configuration();
     assert_eq!(properties[SCHEMA_VERSION], rig.schema.version.to_string());
     assert_eq!(log.grown(&rig.schema).unwrap(), None);
@@ -203,7 +204,7 @@ async fn new_columns_come_with_the_commit_that_first_has_them() {
     assert_eq!(counts, [2, 0]);
 
     let mut changed = before;
-    push_field(&mut changed, 2, FieldType::Text, "count");
+    push_field(&mut changed, 2, FieldType::Text, "a%20b.c");
     assert!(matches!(log.grown(&changed), Err(Error::Internal(_))));
 }
 
@@ -233,6 +234,24 @@ async fn thirty_commits_with_checkpoints_keep_every_file_and_number() {
     assert_eq!((again.version(), again.transaction_version(APP)), (30, Some(30)));
     let next = rig.file(DAY, 3, 31).await;
     assert_eq!(again.commit(&[next], APP, 31, None).await.unwrap(), 31);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_returned_commit_and_its_checkpoint_survive_a_power_cut() {
+    let mut rig = Rig::new("db", "°C");
+    let disk = Arc::new(RecordingDisk::default());
+    rig.store = Arc::new(DurableLocalStore::open_on(rig.root.path(), disk.clone()).unwrap());
+    let mut log = rig.create().await;
+    log.checkpoint_commits = 2;
+    let file = rig.file(DAY, 1, 5).await;
+    log.commit(std::slice::from_ref(&file), APP, 5, None).await.unwrap();
+    let root = rig.root.path().canonicalize().unwrap();
+    let entries = ["00000000000000000000.json", "00000000000000000001.json", "_last_checkpoint"];
+    let folder = root.join(rig.folder().as_ref()).join("_delta_log");
+    for entry in entries.into_iter().chain(["00000000000000000001.checkpoint.parquet"]) {
+        assert!(disk.survives(&root, &folder.join(entry)), "{entry}");
+    }
+    assert!(disk.survives(&root, &root.join(file.path.as_ref())));
 }
 
 #[tokio::test]

@@ -211,8 +211,9 @@ fn folders_are_encoded_and_short() {
         table_folder(&TableSchema::new(TableId::new(0x2a), database, table)).to_string()
     };
     assert_eq!(folder("db", "room_1-a"), "db/room_1-a.2a");
-    assert_eq!(folder("db/rp", "°C"), "db%2Frp/%C2%B0C.2a");
-    assert_eq!(folder("db", "a b/.."), "db/a%20b%2F%2E%2E.2a");
+    assert_eq!(folder("db/rp", "°C"), "db!2Frp/!C2!B0C.2a");
+    assert_eq!(folder("db", "a b/.."), "db/a!20b!2F!2E!2E.2a");
+    assert_eq!(folder("db", "a!%"), "db/a!21!25.2a");
     assert_eq!(folder(&"d".repeat(511), "t"), format!("{}/t.2a", "d".repeat(180)));
     assert_eq!(folder("db", &"x".repeat(500)).len(), "db/.2a".len() + 180);
     let cut = folder("db", &format!("{}°", "x".repeat(178)));

@@ -70,7 +70,7 @@ impl DurableLocalStore {
         Self::open_on(root, Arc::new(LocalDisk))
     }
 
-    fn open_on(root: &FsPath, disk: Arc<dyn Disk>) -> crate::Result<Self> {
+    pub(crate) fn open_on(root: &FsPath, disk: Arc<dyn Disk>) -> crate::Result<Self> {
         make_root(root, disk.as_ref()).map_err(Error::io("cannot make the folder", root))?;
         let root = root.canonicalize().map_err(Error::io("cannot find the folder", root))?;
         folders::sweep(disk.as_ref(), &root).map_err(Error::io("cannot sweep the folder", &root))?;
