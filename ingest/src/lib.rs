@@ -4,3 +4,5 @@
 //! know HTTP routes, SQL, files, or alert rules.
 
 pub mod line_protocol;
+pub mod mqtt;
+pub mod row;
