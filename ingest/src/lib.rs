@@ -9,6 +9,7 @@
 
 pub mod intake;
 pub mod line_protocol;
+pub mod mqtt;
 pub mod ring;
 pub mod row;
 pub mod writer;
