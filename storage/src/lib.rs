@@ -12,6 +12,7 @@ mod error;
 pub mod limits;
 pub mod memtable;
 pub mod model;
+pub mod registry;
 pub mod series;
 pub mod tap;
 pub mod view;
