@@ -20,6 +20,7 @@ pub mod memtable;
 pub mod model;
 pub mod object;
 pub mod parquet_file;
+pub mod registry;
 pub mod series;
 pub mod tap;
 pub mod view;
