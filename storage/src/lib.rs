@@ -12,6 +12,7 @@ mod error;
 pub mod limits;
 pub mod model;
 pub mod series;
+pub mod stream;
 pub mod tap;
 
 pub use error::{Error, ErrorKind, Result};
