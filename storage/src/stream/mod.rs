@@ -205,7 +205,8 @@ impl Stream {
     /// skipped: compare [`first`](Self::first) with the position when that matters.
     #[must_use]
     pub fn read(&self, position: RecordNumber) -> Reader {
-        let segments = self.inner.lock().segments.iter().filter(|s| s.next() > position.0 + 1).copied().collect();
+        let segments =
+            self.inner.lock().segments.iter().filter(|s| s.next() > position.0 + 1).copied().collect();
         Reader::new(self.folder.clone(), segments, position)
     }
 

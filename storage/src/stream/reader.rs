@@ -56,7 +56,11 @@ impl Reader {
             let rest = loaded.bytes.get(loaded.at..).unwrap_or_default();
             let frame = frame::decode(first, rest).filter(|f| f.number == loaded.next).ok_or_else(|| {
                 let path = segment::path(&self.folder, first);
-                Error::Damaged(format!("stream segment {}: record {} is damaged", path.display(), loaded.next))
+                Error::Damaged(format!(
+                    "stream segment {}: record {} is damaged",
+                    path.display(),
+                    loaded.next
+                ))
             })?;
             let number = RecordNumber(frame.number);
             let wanted = number > self.position;
