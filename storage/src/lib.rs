@@ -22,6 +22,7 @@ pub mod object;
 pub mod parquet_file;
 pub mod registry;
 pub mod series;
+pub mod stream;
 pub mod tap;
 pub mod view;
 

@@ -1,0 +1,181 @@
+//! Crashes and restarts: no transition is lost, none is repeated.
+
+use std::sync::Arc;
+
+use alerting::rule::RuleSpec;
+use alerting::{Alerting, Expect, Transition};
+use proptest::prelude::*;
+
+use crate::building::{Building, Row, Value, applied, config, start};
+
+const RULES: [&str; 2] = [
+    "{name: a, database: office, table: air, when: x > 10, for: 3ns, clear: x < 8, no_data: 20ns}",
+    "{name: b, database: office, table: air, where: {room: r1}, when: x < 5, late: evaluate, severity: critical}",
+];
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// Rows of (room, advance in time, value), in one group.
+    Write(Vec<(u8, i8, u8)>),
+    /// Alerting dies at once, wherever it is, and starts again.
+    Crash,
+    /// Alerting stops in order, and starts again; the log is trimmed.
+    Restart,
+    /// The threshold of a rule made at run time changes; `None` deletes it.
+    Rule(Option<u8>),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let write = prop::collection::vec((0_u8..3, -4_i8..30, 0_u8..20), 1..12).prop_map(Step::Write);
+    let step = prop_oneof![
+        8 => write,
+        3 => Just(Step::Crash),
+        1 => Just(Step::Restart),
+        1 => prop::option::of(0_u8..20).prop_map(Step::Rule),
+    ];
+    prop::collection::vec(step, 1..25)
+}
+
+/// Runs the steps; with `crashes` false, nothing ever stops. Returns what was recorded and what fires.
+async fn run(steps: &[Step], crashes: bool) -> (Vec<Transition>, Vec<Transition>) {
+    let folder = tempfile::tempdir().unwrap();
+    let building = Building::new(400);
+    let open = |building: &Arc<Building>| start(config(folder.path(), &RULES, vec![]), building);
+    let mut alerting = open(&building);
+    let (mut times, mut frame) = ([1_000_i64; 3], None);
+    for step in steps {
+        match step {
+            Step::Write(rows) => {
+                for (room, advance, value) in rows {
+                    let time = &mut times[usize::from(*room)];
+                    *time += i64::from(*advance);
+                    let (room, value) = (format!("r{room}"), f64::from(*value));
+                    frame = Some(building.write(&[Row {
+                        table: "air",
+                        tags: &[("room", &room)],
+                        time: *time,
+                        fields: &[("x", Value::Float(value))],
+                    }]));
+                }
+            }
+            Step::Crash | Step::Restart if !crashes => {}
+            Step::Crash => {
+                drop(alerting);
+                building.restart();
+                alerting = open(&building);
+            }
+            Step::Restart => {
+                alerting.stop().await.unwrap();
+                drop(alerting);
+                building.trim();
+                building.restart();
+                alerting = open(&building);
+            }
+            Step::Rule(threshold) => {
+                // A change takes effect at the position of the moment: make it the same in both runs.
+                if let Some(frame) = frame {
+                    applied(&alerting, frame).await;
+                }
+                change_rule(&alerting, *threshold).await;
+            }
+        }
+    }
+    building.close();
+    alerting.stop().await.unwrap();
+    let comparable = |t: &Arc<Transition>| Transition { recorded_at: 0, ..Transition::clone(t) };
+    let mut firing: Vec<_> = alerting.firing().iter().map(comparable).collect();
+    firing.sort_by(|a, b| a.transition_id.cmp(&b.transition_id));
+    (alerting.history().entries().iter().map(comparable).collect(), firing)
+}
+
+async fn change_rule(alerting: &Alerting, threshold: Option<u8>) {
+    match threshold {
+        Some(threshold) => {
+            let text = format!("{{name: c, database: office, table: air, when: x >= {threshold}, for: 1ns}}");
+            alerting.put_rule(RuleSpec::from_yaml(&text).unwrap(), Expect::Any).await.unwrap();
+        }
+        None if alerting.rule("c").is_some() => {
+            alerting.delete_rule("c", Expect::Any).await.unwrap();
+        }
+        None => {}
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_kill_at_any_point_neither_loses_nor_repeats_a_transition(steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (calm, calm_firing) = runtime.block_on(run(&steps, false));
+        let (crashed, crashed_firing) = runtime.block_on(run(&steps, true));
+        prop_assert_eq!(&crashed, &calm);
+        prop_assert_eq!(crashed_firing, calm_firing);
+        let mut ids: Vec<_> = crashed.iter().map(|t| &t.transition_id).collect();
+        ids.sort();
+        ids.dedup();
+        prop_assert_eq!(ids.len(), crashed.len());
+    }
+}
+
+fn rows(building: &Building, values: &[(i64, f64)]) -> storage::model::FrameNumber {
+    let row = |(time, value): &(i64, f64)| {
+        let fields = [("x", Value::Float(*value))];
+        building.write(&[Row { table: "air", tags: &[("room", "r1")], time: *time, fields: &fields }])
+    };
+    values.iter().map(row).last().unwrap()
+}
+
+#[tokio::test]
+async fn a_consumer_that_was_cut_off_reads_the_log_and_misses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let building = Building::new(100);
+    let alerting = Alerting::open(config(folder.path(), &RULES, vec![]), building.clone()).unwrap();
+    // Nobody takes these from the tap: its queue overflows.
+    let waves: Vec<(i64, f64)> = (0..400).map(|i| (i * 10, f64::from(u8::from(i % 4 < 2)) * 12.0)).collect();
+    rows(&building, &waves);
+    alerting.start().unwrap();
+    let frame = rows(&building, &[(4_000, 6.0)]);
+    applied(&alerting, frame).await;
+    alerting.stop().await.unwrap();
+    assert!(alerting.metrics().snapshot().cut_offs > 0);
+    let of = |name: &str| alerting.history().entries().iter().filter(|t| t.rule == name).count();
+    assert_eq!((of("a"), of("b")), (200, 200));
+    assert_eq!(building.checkpoint(), frame);
+}
+
+#[tokio::test]
+async fn the_log_is_kept_until_a_snapshot_has_its_effects() {
+    let folder = tempfile::tempdir().unwrap();
+    let building = Building::new(1 << 20);
+    let alerting = start(config(folder.path(), &RULES, vec![]), &building);
+    let frame = rows(&building, &[(1, 12.0), (9, 12.0)]);
+    applied(&alerting, frame).await;
+    assert_eq!(building.checkpoint().get(), 0, "no snapshot since the start");
+    drop(alerting);
+    building.restart();
+    let alerting = start(config(folder.path(), &RULES, vec![]), &building);
+    assert_eq!(building.checkpoint(), frame, "a start ends with a snapshot");
+    assert_eq!(alerting.history().entries().len(), 1);
+    assert_eq!(alerting.firing().len(), 1);
+    building.trim();
+    rows(&building, &[(12, 7.0)]);
+    alerting.stop().await.unwrap();
+    let entries = alerting.history().entries();
+    assert_eq!(entries[1].alert_id, entries[0].alert_id);
+    assert_eq!(entries[1].event_time, 12);
+}
+
+#[tokio::test]
+async fn streams_of_different_moments_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let building = Building::new(1 << 20);
+    let alerting = start(config(folder.path(), &RULES, vec![]), &building);
+    rows(&building, &[(1, 12.0), (9, 12.0)]);
+    alerting.stop().await.unwrap();
+    drop(alerting);
+    std::fs::remove_dir_all(folder.path().join("alerts")).unwrap();
+    building.restart();
+    let error = Alerting::open(config(folder.path(), &RULES, vec![]), building).unwrap_err();
+    assert_eq!(error.kind(), alerting::ErrorKind::Damaged, "{error}");
+}
