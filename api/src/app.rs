@@ -5,13 +5,20 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use ingest::intake::Intake;
+use ingest::ring::Ring;
+use ingest::writer::{Writer, WriterMetrics};
+use storage::engine::{Engine, EngineConfig};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{Config, ConfigError};
+use crate::metrics::EngineMetrics;
 use crate::routes;
 use crate::server::Server;
 use crate::surface::Surface;
@@ -32,6 +39,19 @@ pub enum AppError {
         /// The cause.
         source: io::Error,
     },
+    /// The storage could not be opened or closed.
+    #[error("cannot {action} the data in {path}: {source}")]
+    Storage {
+        /// What was being done.
+        action: &'static str,
+        /// The data directory.
+        path: PathBuf,
+        /// The cause.
+        source: storage::Error,
+    },
+    /// The writer's thread could not be started.
+    #[error("cannot start the writer: {0}")]
+    Writer(io::Error),
     /// Signals could not be listened for.
     #[error("cannot listen for signals: {0}")]
     Signals(io::Error),
@@ -42,6 +62,8 @@ pub struct App {
     surface: Surface,
     http: Server,
     drain_timeout: Duration,
+    engine: Engine,
+    writer: Writer,
 }
 
 /// Starts everything, waits for SIGTERM or SIGINT, and stops everything.
@@ -53,8 +75,7 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
     let mut stop = StopSignals::listen().map_err(AppError::Signals)?;
     let app = App::start(&config).await?;
     stop.wait().await;
-    app.stop().await;
-    Ok(())
+    app.stop().await
 }
 
 impl App {
@@ -79,7 +100,19 @@ impl App {
             source,
         })?;
         tracing::info!(addr = %http.addr(), "HTTP listens");
-        Ok(Self { surface, http, drain_timeout: config.http.drain_timeout.0 })
+        // 3. The storage replays its log; then the one writer, then writes are let through.
+        let (engine, committer) = Engine::open(engine_config(config)).await.map_err(storage_error("open", config))?;
+        let ring = Arc::new(Ring::default());
+        let counters = Arc::new(WriterMetrics::default());
+        let writer =
+            Writer::start(committer, Arc::clone(&ring), Arc::clone(&counters)).map_err(AppError::Writer)?;
+        let intake = Intake::new(engine.clone(), Arc::clone(&ring), config.write.create_on_write);
+        surface.metrics.add(EngineMetrics { engine: engine.clone(), ring, writer: counters });
+        surface.engine.open_writes(intake);
+        // 4. Everything runs.
+        surface.readiness.release("engine");
+        tracing::info!("ready");
+        Ok(Self { surface, http, drain_timeout: config.http.drain_timeout.0, engine, writer })
     }
 
     /// Where HTTP listens.
@@ -94,15 +127,39 @@ impl App {
         &self.surface
     }
 
-    /// Stops, from the top down. On return nothing runs.
-    pub async fn stop(self) {
+    /// Stops, from the top down. On return nothing runs and every acknowledged row is in files.
+    ///
+    /// # Errors
+    /// When the last flush fails; acknowledged rows are in the log then, and come back at the next start.
+    pub async fn stop(self) -> Result<(), AppError> {
         tracing::info!("draining");
         self.surface.readiness.hold("draining", "the process is stopping");
         if !self.http.stop(self.drain_timeout).await {
             tracing::warn!("requests were cut because they outlasted http.drain_timeout");
         }
+        let writer = self.writer;
+        if tokio::task::spawn_blocking(move || writer.stop()).await.is_err() {
+            tracing::error!("the writer could not be stopped in order");
+        }
+        let path = self.engine.config().data_dir.clone();
+        self.engine.close().await.map_err(|source| AppError::Storage { action: "close", path, source })?;
         tracing::info!("stopped");
+        Ok(())
     }
+}
+
+fn engine_config(config: &Config) -> EngineConfig {
+    EngineConfig {
+        flush_bytes: config.flush.bytes.0,
+        flush_age: config.flush.age.0,
+        memory_limit: config.write.memtable_bytes.0,
+        ..EngineConfig::new(&config.data_dir)
+    }
+}
+
+fn storage_error(action: &'static str, config: &Config) -> impl FnOnce(storage::Error) -> AppError {
+    let path = config.data_dir.clone();
+    move |source| AppError::Storage { action, path, source }
 }
 
 async fn listen(key: &'static str, addr: SocketAddr) -> Result<TcpListener, AppError> {

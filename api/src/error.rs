@@ -14,6 +14,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use ingest::intake::WriteError;
 use ingest::line_protocol::InvalidPrecision;
 use serde_json::json;
 use storage::ErrorKind;
@@ -22,7 +23,7 @@ use storage::model::NameError;
 pub use lines::RefusedLines;
 
 use crate::auth::Refusal;
-use crate::engine::{SqlError, WriteError};
+use crate::engine::SqlError;
 
 /// Whose words an endpoint uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

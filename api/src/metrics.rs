@@ -2,8 +2,10 @@
 //!
 //! Invariant: labels are bounded: routes are the patterns of the router, never paths of requests.
 
+mod engine;
 mod process;
 
+use parking_lot::RwLock;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
 use prometheus_client::metrics::counter::Counter;
@@ -14,6 +16,8 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use crate::budget::Budget;
+
+pub use engine::EngineMetrics;
 
 /// Labels of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -46,7 +50,7 @@ type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// All metrics of the surface.
 pub struct Metrics {
-    registry: Registry,
+    registry: RwLock<Registry>,
     /// From the head of a request to the head of its answer.
     pub request_seconds: Histograms<RequestLabels>,
     /// From a whole body to its acknowledgement, which comes after the sync of the log.
@@ -75,7 +79,7 @@ impl Metrics {
             refused_lines: Family::default(),
             ingest_bytes: Family::default(),
             refused_logins: Counter::default(),
-            registry: Registry::default(),
+            registry: RwLock::default(),
         };
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         registry.register("busbar_build", "What is running", Info::new(version));
@@ -103,7 +107,12 @@ impl Metrics {
         );
         registry.register_collector(Box::new(BodyMemory(bodies)));
         registry.register_collector(Box::new(process::Process::new(storage::clock::now())));
-        Self { registry, ..this }
+        Self { registry: RwLock::new(registry), ..this }
+    }
+
+    /// Adds what a part counts itself.
+    pub fn add(&self, collector: impl Collector) {
+        self.registry.write().register_collector(Box::new(collector));
     }
 
     /// Everything, as `OpenMetrics` text.
@@ -112,7 +121,7 @@ impl Metrics {
     /// When a collector fails.
     pub fn encode(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        prometheus_client::encoding::text::encode(&mut text, &self.registry.read())?;
         Ok(text)
     }
 }

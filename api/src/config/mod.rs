@@ -101,8 +101,6 @@ pub struct Limits {
 pub struct Write {
     /// Whether a write to a database that does not exist makes it.
     pub create_on_write: bool,
-    /// Decoded batches that wait for the log.
-    pub queue_bytes: ByteSize,
     /// Rows in memory, not yet in files. At this bound writes are told to come again later.
     pub memtable_bytes: ByteSize,
 }
@@ -217,8 +215,6 @@ impl Default for Write {
     fn default() -> Self {
         Self {
             create_on_write: true,
-            // About one second of the log at its best rate.
-            queue_bytes: ByteSize::mebibytes(64),
             // Eight flushes: seven wait or are being written while one fills.
             memtable_bytes: ByteSize::mebibytes(512),
         }

@@ -179,15 +179,6 @@ pub const SETTINGS: &[Setting] = &[
         "Make a database when it is first written to."
     ),
     setting!(
-        "write.queue_bytes",
-        "BUSBAR_WRITE_QUEUE_BYTES",
-        "write-queue-bytes",
-        "SIZE",
-        "\"64MiB\"",
-        write.queue_bytes,
-        "Memory of decoded batches that wait for the log."
-    ),
-    setting!(
         "write.memtable_bytes",
         "BUSBAR_WRITE_MEMTABLE_BYTES",
         "write-memtable-bytes",

@@ -1,58 +1,57 @@
 //! What the routes ask of the engine, and the door that stands between them until it is open.
 //!
-//! Invariant: the listener may answer before replay is done; until [`Engine::open`] every write and query is
+//! Invariant: the listener may answer before replay is done; until a door is opened, what lies behind it is
 //! answered with "not available, come again", never with a wrong result.
 
 mod sql;
-mod write;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use ingest::intake::{Intake, WriteError};
+
 pub use sql::{Format, Parameters, Sql, SqlAnswer, SqlError, SqlRequest};
-pub use write::{LineProblem, LinesRequest, Mode, RejectedLine, WriteError, Writer, Written};
 
 /// How long a client is asked to wait for the replay of the log. One second: replay of a full log takes some.
 const OPENING_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// The engine as the routes see it.
+/// The engine as the routes see it. Clones are the same engine.
 #[derive(Clone, Default)]
 pub struct Engine {
-    parts: Arc<OnceLock<Parts>>,
-}
-
-struct Parts {
-    writer: Arc<dyn Writer>,
-    sql: Arc<dyn Sql>,
+    writes: Arc<OnceLock<Intake>>,
+    queries: Arc<OnceLock<Arc<dyn Sql>>>,
 }
 
 impl Engine {
-    /// Lets requests through. True unless it was open already; then nothing changes.
-    pub fn open(&self, writer: Arc<dyn Writer>, sql: Arc<dyn Sql>) -> bool {
-        self.parts.set(Parts { writer, sql }).is_ok()
+    /// Lets writes through. False, and without effect, when they were let through before.
+    pub fn open_writes(&self, intake: Intake) -> bool {
+        self.writes.set(intake).is_ok()
+    }
+
+    /// Lets queries through. False, and without effect, when they were let through before.
+    pub fn open_queries(&self, sql: Arc<dyn Sql>) -> bool {
+        self.queries.set(sql).is_ok()
     }
 
     /// The write path.
     ///
     /// # Errors
-    /// While the engine is not open.
-    pub fn writer(&self) -> Result<Arc<dyn Writer>, WriteError> {
-        let parts = self.parts.get().ok_or_else(|| WriteError::Unavailable {
+    /// While it is not open.
+    pub fn intake(&self) -> Result<&Intake, WriteError> {
+        self.writes.get().ok_or_else(|| WriteError::Unavailable {
             reason: "the engine is starting".into(),
             retry_after: OPENING_RETRY_AFTER,
-        })?;
-        Ok(Arc::clone(&parts.writer))
+        })
     }
 
     /// The SQL service.
     ///
     /// # Errors
-    /// While the engine is not open.
-    pub fn sql(&self) -> Result<Arc<dyn Sql>, SqlError> {
-        let parts = self.parts.get().ok_or_else(|| SqlError::Unavailable {
+    /// While it is not open.
+    pub fn sql(&self) -> Result<&dyn Sql, SqlError> {
+        self.queries.get().map(Arc::as_ref).ok_or_else(|| SqlError::Unavailable {
             reason: "the engine is starting".into(),
             retry_after: OPENING_RETRY_AFTER,
-        })?;
-        Ok(Arc::clone(&parts.sql))
+        })
     }
 }

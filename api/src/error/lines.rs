@@ -1,9 +1,9 @@
 //! Refused lines, as each dialect tells of them.
 
+use ingest::intake::RejectedLine;
 use serde::Serialize;
 
 use super::Dialect;
-use crate::engine::{LineProblem, RejectedLine};
 
 /// Lines that one answer names in a text: enough to see the fault, and an answer stays small.
 const TEXT_LINES: usize = 100;
@@ -59,21 +59,19 @@ impl RefusedLines {
     /// Whether a line could not be read at all.
     #[must_use]
     pub fn has_parse_errors(&self) -> bool {
-        self.rejected.iter().any(|line| line.problem.is_parse_error())
+        self.rejected.iter().any(|line| line.problem.is_parse())
     }
 
     /// The text of InfluxDB 1 and 2.
     pub(super) fn message(&self, dialect: Dialect) -> String {
         let reasons = self.reasons(dialect);
-        let unread = self.rejected.iter().all(|line| line.problem.is_parse_error());
+        let unread = self.rejected.iter().all(|line| line.problem.is_parse());
         if !self.partial || (unread && self.rows == 0) {
             return reasons;
         }
         // As the v1 server counts: a line that could not be read, or lost only a field, was never a dropped point.
-        let is_dropped = |problem: &LineProblem| {
-            !matches!(problem, LineProblem::Parse(_) | LineProblem::ReservedField { .. })
-        };
-        let dropped = self.rejected.iter().filter(|line| is_dropped(&line.problem)).count();
+        let is_dropped = |line: &&RejectedLine| line.problem.dropped() && !line.problem.is_parse();
+        let dropped = self.rejected.iter().filter(is_dropped).count();
         let text = format!("partial write: {reasons} dropped={dropped}{}", self.place);
         match dialect {
             Dialect::V2 => format!("failure writing points to database: {text}"),
@@ -104,7 +102,7 @@ impl RefusedLines {
         };
         let one = |line: &RejectedLine| {
             let reason = line.problem.reason(words);
-            if line.problem.is_parse_error() {
+            if line.problem.is_parse() {
                 format!("unable to parse '{}': {reason}", line.line)
             } else {
                 reason

@@ -3,11 +3,11 @@
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use ingest::intake::{LineProblem, LinesRequest, Mode, RejectedLine, WriteError};
 use ingest::line_protocol::Precision;
 use storage::model::DatabaseName;
 
 use super::body;
-use crate::engine::{LinesRequest, Mode, RejectedLine, WriteError};
 use crate::error::{Dialect, Failure, RefusedLines};
 use crate::metrics::{RefusedLabels, SourceLabels};
 use crate::surface::Surface;
@@ -55,7 +55,7 @@ pub(super) async fn write(
         Dialect::V1 | Dialect::Native => surface.limits.v1_body_bytes,
     };
     let rules = body::Rules { limit: limit.0, dialect, budget: &surface.bodies };
-    let writer = surface.engine.writer()?;
+    let intake = surface.engine.intake()?;
     // Held until the answer: the write path refers to these bytes.
     let whole = body::read(headers, body, rules).await?;
     if dialect == Dialect::V3 {
@@ -67,7 +67,7 @@ pub(super) async fn write(
     let started = storage::clock::instant();
     let request =
         LinesRequest { database: database.clone(), body: whole.bytes.clone(), precision, mode };
-    let written = match writer.write_lines(request).await {
+    let written = match intake.write_lines(request).await {
         Ok(written) => written,
         Err(error) => {
             if let WriteError::Rejected(lines) = &error {
@@ -92,7 +92,20 @@ pub(super) async fn write(
 
 fn count_refused(surface: &Surface, dialect: Dialect, lines: &[RejectedLine]) {
     for line in lines {
-        let labels = RefusedLabels { protocol: dialect.name(), reason: line.problem.kind() };
+        let labels = RefusedLabels { protocol: dialect.name(), reason: reason(&line.problem) };
         surface.metrics.refused_lines.get_or_create(&labels).inc();
+    }
+}
+
+/// A short name for metrics.
+const fn reason(problem: &LineProblem) -> &'static str {
+    match problem {
+        LineProblem::Parse(_) => "parse",
+        LineProblem::TypeConflict { .. } => "type_conflict",
+        LineProblem::TagAndField { .. } => "tag_and_field",
+        LineProblem::TimeField { .. } | LineProblem::TimeTag { .. } => "reserved_name",
+        LineProblem::Name(_) => "name",
+        LineProblem::Limit(_) => "limit",
+        LineProblem::Time(_) => "time",
     }
 }

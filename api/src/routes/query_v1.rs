@@ -7,13 +7,13 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
+use ingest::intake::WriteError;
 use serde::Serialize;
 use storage::model::DatabaseName;
 
 use self::statement::Statement;
 use super::body;
 use super::parameters::Parameters;
-use crate::engine::WriteError;
 use crate::error::{Dialect, Failure};
 use crate::surface::Surface;
 
@@ -83,7 +83,7 @@ async fn answer(surface: &Surface, parameters: &Parameters) -> Result<Response, 
 }
 
 fn databases(surface: &Surface) -> Result<Series, Failure> {
-    let names = surface.engine.writer()?.databases();
+    let names = surface.engine.intake()?.engine().catalog().databases();
     let values = names.iter().map(|name| [name.as_str().to_owned()]).collect();
     Ok(Series { name: "databases", columns: ["name"], values })
 }
@@ -95,7 +95,7 @@ async fn create(surface: &Surface, name: &str) -> Result<Option<String>, Failure
         Ok(name) => name,
         Err(error) => return Ok(Some(error.to_string())),
     };
-    match surface.engine.writer()?.create_database(name).await {
+    match surface.engine.intake()?.create_database(name).await {
         Ok(()) => Ok(None),
         Err(WriteError::Storage(error)) if error.kind() == storage::ErrorKind::LimitExceeded => {
             Ok(Some(error.to_string()))

@@ -5,11 +5,11 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
+use ingest::intake::Mode;
 use ingest::line_protocol::Precision;
 
 use super::lines::{self, Write};
 use super::parameters::Parameters;
-use crate::engine::Mode;
 use crate::error::{Dialect, Failure};
 use crate::surface::Surface;
 
