@@ -46,6 +46,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 pub enum Mode {
     /// Good lines are written, bad ones are reported.
     Partial,
+    /// If any line does not parse, nothing is written; lines that the schema refuses are reported.
+    AllParsed,
     /// If any line is bad, nothing is written.
     AllOrNothing,
 }
@@ -196,7 +198,12 @@ impl Intake {
                     Err(problem) => written.rejected.push(RejectedLine::new(&line, problem)),
                 }
             }
-            if request.mode == Mode::AllOrNothing && !written.rejected.is_empty() {
+            let refuses_all = match request.mode {
+                Mode::Partial => false,
+                Mode::AllParsed => written.rejected.iter().any(|line| line.problem.is_parse()),
+                Mode::AllOrNothing => !written.rejected.is_empty(),
+            };
+            if refuses_all {
                 return Err(WriteError::Rejected(written.rejected));
             }
             Ok(written)

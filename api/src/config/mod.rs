@@ -1,0 +1,299 @@
+//! The configuration: one TOML file, overridden by `BUSBAR_*` variables, overridden by flags.
+//!
+//! Invariants:
+//! - every key has a default, so an empty file is a whole configuration;
+//! - a key that is not known is an error that names it;
+//! - a [`Config`] that came from [`load`] has passed [`Config::check`];
+//! - what is printed never holds a secret.
+
+mod load;
+mod quantity;
+mod render;
+mod setting;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+pub use load::{ConfigError, load};
+pub use quantity::{ByteSize, Span};
+pub use render::render;
+pub use setting::{SETTINGS, Setting};
+
+use crate::auth::TokenHash;
+
+/// The whole configuration.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Folder of the log, the tables and the registry.
+    pub data_dir: PathBuf,
+    /// Whether a listener may be reachable from other machines although no token is configured.
+    pub insecure: bool,
+    /// The HTTP listener.
+    pub http: Http,
+    /// The MQTT listener.
+    pub mqtt: Mqtt,
+    /// Bounds of requests.
+    pub limits: Limits,
+    /// The write path.
+    pub write: Write,
+    /// From memory to files.
+    pub flush: Flush,
+    /// SQL.
+    pub query: Query,
+    /// What the process says of itself.
+    pub logging: Logging,
+    /// Who may use the engine. None: everybody who reaches a loopback listener.
+    pub tokens: Vec<Token>,
+    /// Alert rules, as `alerting` reads them.
+    pub rules: Vec<toml::Table>,
+    /// Receivers of alerts, as `alerting` reads them.
+    pub webhooks: Vec<toml::Table>,
+}
+
+/// The HTTP listener.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// Connections at one time; further ones wait in the kernel's queue.
+    pub connections: usize,
+    /// How long a request may take from its head to the head of its answer.
+    pub request_timeout: Span,
+    /// How long requests may go on after a stop was asked for.
+    pub drain_timeout: Span,
+}
+
+/// The MQTT listener.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Mqtt {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// From JSON payloads to rows, as `ingest` reads them.
+    pub mappings: Vec<toml::Table>,
+}
+
+/// Bounds of requests.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Body of `/write`, before and after decompression.
+    pub v1_body_bytes: ByteSize,
+    /// Body of `/api/v2/write`, before and after decompression.
+    pub v2_body_bytes: ByteSize,
+    /// Body of `/api/v3/write_lp`, before and after decompression.
+    pub v3_body_bytes: ByteSize,
+    /// All bodies that are in memory at one time.
+    pub body_memory: ByteSize,
+}
+
+/// The write path.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Write {
+    /// Whether a write to a database that does not exist makes it.
+    pub create_on_write: bool,
+    /// Rows in memory, not yet in files. At this bound writes are told to come again later.
+    pub memtable_bytes: ByteSize,
+}
+
+/// From memory to files.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Flush {
+    /// A table is flushed when it holds this much memory.
+    pub bytes: ByteSize,
+    /// A table is flushed when its oldest row is this old.
+    pub age: Span,
+}
+
+/// SQL.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Query {
+    /// How long a query may run.
+    pub deadline: Span,
+    /// Memory of all queries together.
+    pub memory_bytes: ByteSize,
+    /// Queries at one time; further ones are told to come again later.
+    pub concurrency: usize,
+}
+
+/// What the process says of itself.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Logging {
+    /// Text for people or JSON for machines.
+    pub format: LogFormat,
+    /// What is logged, as `tracing` filters it.
+    pub filter: String,
+}
+
+/// How a log line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Who may use the engine.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Token {
+    /// Names the holder in logs.
+    pub name: String,
+    /// SHA-256 of the token, 64 hexadecimal digits.
+    pub sha256: TokenHash,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: "./busbar-data".into(),
+            insecure: false,
+            http: Http::default(),
+            mqtt: Mqtt::default(),
+            limits: Limits::default(),
+            write: Write::default(),
+            flush: Flush::default(),
+            query: Query::default(),
+            logging: Logging::default(),
+            tokens: Vec::new(),
+            rules: Vec::new(),
+            webhooks: Vec::new(),
+        }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            addr: SocketAddr::from(([127, 0, 0, 1], 8181)),
+            // A connection costs about 20 KiB, so this is 80 MiB at worst.
+            connections: 4_096,
+            // A body of 25 MB over a line of 4 Mbit/s takes 50 s.
+            request_timeout: Span(Duration::from_secs(60)),
+            // Half of what Kubernetes gives by default, so that the flush has the other half.
+            drain_timeout: Span(Duration::from_secs(15)),
+        }
+    }
+}
+
+impl Default for Mqtt {
+    fn default() -> Self {
+        Self { addr: SocketAddr::from(([127, 0, 0, 1], 1883)), mappings: Vec::new() }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            // InfluxDB 1's `max-body-size`.
+            v1_body_bytes: ByteSize(25_000_000),
+            // InfluxDB 2 has no limit; 1's does, and its clients split a batch at 413.
+            v2_body_bytes: ByteSize(25_000_000),
+            // InfluxDB 3's `max-http-request-size`.
+            v3_body_bytes: ByteSize::mebibytes(10),
+            // Five of the largest bodies, or a thousand of 128 KiB.
+            body_memory: ByteSize::mebibytes(128),
+        }
+    }
+}
+
+impl Default for Write {
+    fn default() -> Self {
+        Self {
+            create_on_write: true,
+            // Eight flushes: seven wait or are being written while one fills.
+            memtable_bytes: ByteSize::mebibytes(512),
+        }
+    }
+}
+
+impl Default for Flush {
+    fn default() -> Self {
+        Self { bytes: ByteSize::mebibytes(64), age: Span(Duration::from_secs(600)) }
+    }
+}
+
+impl Default for Query {
+    fn default() -> Self {
+        Self {
+            deadline: Span(Duration::from_secs(30)),
+            memory_bytes: ByteSize::mebibytes(512),
+            concurrency: 16,
+        }
+    }
+}
+
+impl Default for Logging {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, filter: "info,buoyant_kernel=warn,deltalake_core=warn".into() }
+    }
+}
+
+impl Config {
+    /// Checks what a single key cannot say.
+    ///
+    /// # Errors
+    /// The first rule that is broken, with the key to change.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let fail = |message: String| Err(ConfigError::Rule(message));
+        let largest = self.limits.v1_body_bytes.max(self.limits.v2_body_bytes).max(self.limits.v3_body_bytes);
+        if self.limits.body_memory < largest {
+            return fail(format!(
+                "limits.body_memory is {} but one body may have {largest}: raise limits.body_memory",
+                self.limits.body_memory
+            ));
+        }
+        if self.write.memtable_bytes < self.flush.bytes {
+            return fail(format!(
+                "write.memtable_bytes is {} but a flush begins at flush.bytes = {}: raise write.memtable_bytes",
+                self.write.memtable_bytes, self.flush.bytes
+            ));
+        }
+        for (key, count) in
+            [("http.connections", self.http.connections), ("query.concurrency", self.query.concurrency)]
+        {
+            if count == 0 {
+                return fail(format!("{key} must be at least 1"));
+            }
+        }
+        for (at, token) in self.tokens.iter().enumerate() {
+            if token.name.is_empty() {
+                return fail("a token must have a name: set tokens.name".into());
+            }
+            if self.tokens.iter().take(at).any(|other| other.name == token.name) {
+                return fail(format!("two tokens are called {:?}: give each its own name", token.name));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses listeners that other machines can reach while no token is configured.
+    ///
+    /// # Errors
+    /// The first such listener, and the ways out.
+    pub fn check_exposure(&self) -> Result<(), ConfigError> {
+        if !self.tokens.is_empty() || self.insecure {
+            return Ok(());
+        }
+        for (key, addr) in [("http.addr", self.http.addr), ("mqtt.addr", self.mqtt.addr)] {
+            if !addr.ip().to_canonical().is_loopback() {
+                return Err(ConfigError::Exposed { key, addr });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,22 @@
+//! The binary `busbar`: configuration, the HTTP surface, and the one place where the crates are put together.
+//!
+//! Purpose: translate HTTP to what `ingest`, `query`, `alerting` and `storage` offer, and back. Handlers only
+//! translate; they hold no rows and decide nothing about them.
+//!
+//! This crate must not know how a line is parsed, how the log is written, or how a query is planned. It is the
+//! only one that knows HTTP routes and status codes; [`error`] holds the one mapping to them.
+
+pub mod app;
+pub mod auth;
+pub mod budget;
+pub mod cli;
+pub mod config;
+pub mod engine;
+pub mod error;
+pub mod health_client;
+pub mod metrics;
+pub mod probes;
+pub mod routes;
+pub mod server;
+pub mod surface;
+pub mod telemetry;

@@ -1,0 +1,62 @@
+//! All routes, in one list. Handlers only translate; each resource has its file.
+
+mod body;
+mod envelope;
+mod health;
+mod lines;
+mod metrics;
+mod parameters;
+mod ping;
+mod query_sql;
+mod query_v1;
+mod ready;
+mod write_v1;
+mod write_v2;
+mod write_v3;
+
+#[cfg(test)]
+mod tests;
+
+use axum::Router;
+use axum::extract::OriginalUri;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::auth::gate;
+use crate::error::{Dialect, Failure};
+use crate::surface::Surface;
+
+/// The whole HTTP surface. `more` holds the routes of other resources (the registry, rules); they pass through
+/// the same layers.
+pub fn router(surface: &Surface, more: Router) -> Router {
+    let routes = Router::new()
+        .route("/health", get(health::get))
+        .route("/ping", get(ping::get))
+        .route("/ready", get(ready::get))
+        .route("/metrics", get(metrics::get))
+        .route("/write", post(write_v1::post))
+        .route("/query", get(query_v1::get).post(query_v1::post))
+        .route("/api/v2/write", post(write_v2::post))
+        .route("/api/v3/write_lp", post(write_v3::post))
+        .route("/api/v3/query_sql", get(query_sql::get).post(query_sql::post))
+        .with_state(surface.clone());
+    // The outermost layer comes last.
+    routes
+        .merge(more)
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(surface.clone(), gate))
+        .layer(CatchPanicLayer::custom(envelope::on_panic))
+        .layer(from_fn_with_state(surface.clone(), envelope::limit_and_observe))
+        .layer(from_fn(envelope::identify))
+}
+
+async fn no_such_path(OriginalUri(uri): OriginalUri) -> Response {
+    Failure::NoSuchPath.answer(Dialect::of_path(uri.path()))
+}
+
+async fn wrong_method(OriginalUri(uri): OriginalUri) -> Response {
+    Failure::WrongMethod.answer(Dialect::of_path(uri.path()))
+}
