@@ -1,39 +1,22 @@
-//! What queries read from: handed in by the composition root, so that this crate needs no engine to be tested.
+//! What queries read from, handed in by the composition root, and the only object stores that a plan can name.
 
-use std::fmt;
 use std::sync::Arc;
 
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::object_store::{ObjectStoreRegistry, ObjectStoreUrl};
 use object_store::ObjectStore;
-use storage::catalog::Catalog;
+use storage::engine::Engine;
 use storage::model::FilePlace;
-use storage::series::SeriesIndex;
-use storage::view::Snapshot;
 
 use crate::catalog::ExternalTables;
 
 /// Where queries find their rows.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Source {
-    /// Takes a snapshot of all tables.
-    pub snapshot: Arc<dyn Fn() -> Snapshot + Send + Sync>,
-    /// Databases, tables and columns.
-    pub catalog: Arc<Catalog>,
-    /// The series that the rows in memory refer to.
-    pub series: Arc<SeriesIndex>,
-    /// The object store of committed files.
-    pub table_store: Arc<dyn ObjectStore>,
-    /// The local disk of staged files.
-    pub staged_store: Arc<dyn ObjectStore>,
+    /// The engine that holds the telemetry.
+    pub engine: Engine,
     /// Tables that are not telemetry: `registry.*`, `alerts.*`.
     pub external: ExternalTables,
-}
-
-impl fmt::Debug for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Source").field("external", &self.external).finish_non_exhaustive()
-    }
 }
 
 /// The name by which plans refer to the store of a place.
@@ -47,8 +30,14 @@ pub(crate) fn store_url(place: FilePlace) -> DataFusionResult<ObjectStoreUrl> {
 /// Knows the two stores and nothing else: no query can reach the local file system or the network.
 #[derive(Debug)]
 pub(crate) struct Stores {
-    pub(crate) table: Arc<dyn ObjectStore>,
-    pub(crate) staged: Arc<dyn ObjectStore>,
+    table: Arc<dyn ObjectStore>,
+    staged: Arc<dyn ObjectStore>,
+}
+
+impl Stores {
+    pub(crate) fn of(engine: &Engine) -> Self {
+        Self { table: engine.store(FilePlace::Table), staged: engine.store(FilePlace::Staged) }
+    }
 }
 
 impl ObjectStoreRegistry for Stores {

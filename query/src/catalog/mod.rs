@@ -58,7 +58,7 @@ struct Inner {
 impl RequestCatalog {
     /// The catalog of one query: takes the snapshot. `database` must exist.
     pub(crate) fn new(source: Source, database: Option<&str>) -> Self {
-        let snapshot = (source.snapshot)();
+        let snapshot = source.engine.snapshot();
         let inner =
             Inner { source, database: database.map(str::to_owned), snapshot, resolved: Mutex::default() };
         Self { inner: Arc::new(inner) }
@@ -131,7 +131,7 @@ struct DatabaseTables {
 impl SchemaProvider for DatabaseTables {
     fn table_names(&self) -> Vec<String> {
         let Some(database) = &self.catalog.inner.database else { return Vec::new() };
-        let tables = self.catalog.inner.source.catalog.tables(database);
+        let tables = self.catalog.inner.source.engine.catalog().tables(database);
         tables.iter().map(|table| table.name.as_str().to_owned()).collect()
     }
 
@@ -142,16 +142,16 @@ impl SchemaProvider for DatabaseTables {
         if let Some(table) = resolved.get(name) {
             return Ok(Some(Arc::clone(table) as Arc<dyn TableProvider>));
         }
-        let Some(schema) = inner.source.catalog.table(database, name) else { return Ok(None) };
+        let Some(schema) = inner.source.engine.catalog().table(database, name) else { return Ok(None) };
         let view = inner.snapshot.table(schema.id).cloned().unwrap_or_default();
-        let table = Arc::new(Table::new(schema, view, Arc::clone(&inner.source.series)));
+        let table = Arc::new(Table::new(schema, view, inner.source.engine.clone()));
         resolved.insert(name.to_owned(), Arc::clone(&table));
         Ok(Some(table))
     }
 
     fn table_exist(&self, name: &str) -> bool {
         let database = self.catalog.inner.database.as_deref();
-        database.is_some_and(|database| self.catalog.inner.source.catalog.table(database, name).is_some())
+        database.is_some_and(|database| self.catalog.inner.source.engine.catalog().table(database, name).is_some())
     }
 }
 

@@ -39,7 +39,7 @@ struct Scope {
 impl Scope {
     /// The tables that this query may see, by database and name, each with its view if it has rows.
     fn tables(&self) -> Vec<(Arc<TableSchema>, Arc<TableView>)> {
-        let catalog = &self.source.catalog;
+        let catalog = self.source.engine.catalog();
         let databases = catalog.databases();
         let wanted = databases
             .iter()

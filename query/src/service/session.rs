@@ -46,8 +46,7 @@ impl Sessions {
     /// Sessions over `source`, which share memory, spill folder and the cache of footers.
     pub(super) fn new(source: Source, settings: &Settings) -> Result<Self> {
         std::fs::create_dir_all(&settings.spill_dir).map_err(Error::internal)?;
-        let stores =
-            Stores { table: Arc::clone(&source.table_store), staged: Arc::clone(&source.staged_store) };
+        let stores = Stores::of(&source.engine);
         let disk = DiskManagerBuilder::default()
             .with_mode(DiskManagerMode::Directories(vec![settings.spill_dir.clone()]))
             .with_max_temp_directory_size(settings.spill_bytes);
@@ -66,7 +65,7 @@ impl Sessions {
     }
 
     pub(super) fn has_database(&self, name: &str) -> bool {
-        self.source.catalog.has_database(name)
+        self.source.engine.catalog().has_database(name)
     }
 
     /// A session for one query: takes the snapshot.

@@ -9,6 +9,7 @@ use arrow::array::{ArrayRef, RecordBatch};
 use datafusion::catalog::Session;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use storage::engine::Engine;
 use storage::layout::physical_batch;
 use storage::memtable::{RowFilter, sort_rows};
 use storage::model::{TableSchema, TimeRange};
@@ -33,7 +34,7 @@ pub(super) struct MemoryRows {
 pub(super) async fn wanted_rows(
     schema: &Arc<TableSchema>,
     view: &Arc<TableView>,
-    series: &Arc<SeriesIndex>,
+    engine: &Engine,
     identity: &Arc<Identity>,
     state: &dyn Session,
 ) -> Result<Option<MemoryRows>> {
@@ -44,8 +45,8 @@ pub(super) async fn wanted_rows(
     let reservation =
         MemoryConsumer::new("rows in memory").register(&state.runtime_env().memory_pool);
     let (schema, view) = (Arc::clone(schema), Arc::clone(view));
-    let (series, identity) = (Arc::clone(series), Arc::clone(identity));
-    let sorted = tokio::task::spawn_blocking(move || sort(&schema, &view, &series, &identity, times));
+    let (engine, identity) = (engine.clone(), Arc::clone(identity));
+    let sorted = tokio::task::spawn_blocking(move || sort(&schema, &view, engine.series(), &identity, times));
     let Some((rows, times)) = sorted.await.map_err(|e| DataFusionError::ExecutionJoin(Box::new(e)))?? else {
         return Ok(None);
     };

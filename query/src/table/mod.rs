@@ -32,8 +32,8 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::union::UnionExec;
+use storage::engine::Engine;
 use storage::model::{DataFile, FilePlace, TableSchema, TimeRange};
-use storage::series::SeriesIndex;
 use storage::view::TableView;
 
 use self::identity::Identity;
@@ -46,15 +46,15 @@ use self::memory::MemoryRows;
 pub(crate) struct Table {
     schema: Arc<TableSchema>,
     view: Arc<TableView>,
-    series: Arc<SeriesIndex>,
+    engine: Engine,
     logical: SchemaRef,
 }
 
 impl Table {
     /// The table as `view` has it. `schema` must know every column of the view's rows.
-    pub(crate) fn new(schema: Arc<TableSchema>, view: Arc<TableView>, series: Arc<SeriesIndex>) -> Self {
+    pub(crate) fn new(schema: Arc<TableSchema>, view: Arc<TableView>, engine: Engine) -> Self {
         let logical = schema.logical_arrow();
-        Self { schema, view, series, logical }
+        Self { schema, view, engine, logical }
     }
 }
 
@@ -83,7 +83,7 @@ impl TableProvider for Table {
         let identity = Arc::new(Identity::of(filters, &self.schema));
         let files = self.view.files.iter().filter(|file| identity.may_be_in(file, &self.schema));
         let mut sources: Vec<RowSource> = files.cloned().map(RowSource::File).collect();
-        let memory = memory::wanted_rows(&self.schema, &self.view, &self.series, &identity, state).await?;
+        let memory = memory::wanted_rows(&self.schema, &self.view, &self.engine, &identity, state).await?;
         sources.extend(memory.map(RowSource::Memory));
         let scan = Scan {
             times: identity.times.unwrap_or(TimeRange::ALL),

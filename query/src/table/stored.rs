@@ -14,6 +14,7 @@ use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, col, lit};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
+use object_store::ObjectMeta;
 use storage::layout;
 use storage::model::{DataFile, FilePlace, TIME_COLUMN, TableSchema, TimeRange};
 
@@ -56,12 +57,23 @@ pub(super) fn scan_files(
     if let Some(predicate) = predicate {
         source = source.with_predicate(Arc::clone(predicate));
     }
-    let files = files.iter().map(|file| PartitionedFile::new(file.path.to_string(), file.bytes)).collect();
+    let files = files.iter().map(|file| PartitionedFile::new_from_meta(object(file))).collect();
     let config = FileScanConfigBuilder::new(store_url(place)?, Arc::new(source))
         .with_file_groups(FileGroup::new(files).split_files(partitions))
         .with_projection_indices(Some(projection))?
         .build();
     Ok(DataSourceExec::from_data_source(config))
+}
+
+/// What is known of a file's object. A path is never written twice, so its time says nothing.
+fn object(file: &DataFile) -> ObjectMeta {
+    ObjectMeta {
+        location: file.path.clone(),
+        last_modified: chrono::DateTime::UNIX_EPOCH,
+        size: file.bytes,
+        e_tag: None,
+        version: None,
+    }
 }
 
 /// Gives stored rows that are in memory, in batches of the usual size.
