@@ -108,9 +108,9 @@ impl CatalogProvider for RequestCatalog {
                 &self.inner.snapshot,
                 self.inner.database.as_deref(),
             ))),
-            INFORMATION_SCHEMA => Some(Arc::new(Information {
-                inner: InformationSchemaProvider::new(Arc::new(self.clone())),
-            })),
+            INFORMATION_SCHEMA => {
+                Some(Arc::new(Information { inner: InformationSchemaProvider::new(Arc::new(self.clone())) }))
+            }
             other => self
                 .inner
                 .source
@@ -151,7 +151,9 @@ impl SchemaProvider for DatabaseTables {
 
     fn table_exist(&self, name: &str) -> bool {
         let database = self.catalog.inner.database.as_deref();
-        database.is_some_and(|database| self.catalog.inner.source.engine.catalog().table(database, name).is_some())
+        database.is_some_and(|database| {
+            self.catalog.inner.source.engine.catalog().table(database, name).is_some()
+        })
     }
 }
 

@@ -5,9 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, RecordBatch, StringArray, TimestampNanosecondArray, UInt32Array, UInt64Array,
-};
+use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampNanosecondArray, UInt32Array, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
 use storage::model::{DataFile, FilePlace, TableSchema, TimeRange};
@@ -18,11 +16,8 @@ use crate::source::Source;
 
 /// The tables of the schema `system`.
 pub(super) fn tables(source: &Source, snapshot: &Snapshot, database: Option<&str>) -> ExternalSchema {
-    let scope = Scope {
-        source: source.clone(),
-        snapshot: snapshot.clone(),
-        database: database.map(str::to_owned),
-    };
+    let scope =
+        Scope { source: source.clone(), snapshot: snapshot.clone(), database: database.map(str::to_owned) };
     let mut schema = ExternalSchema::default();
     schema.add("tables", Arc::new(Tables(scope.clone())));
     schema.add("files", Arc::new(Files(scope)));

@@ -25,9 +25,9 @@ pub(super) struct Encoder {
 }
 
 enum Writer {
-    Json(JsonWriter<Buffer, JsonArray>),
-    JsonLines(JsonWriter<Buffer, LineDelimited>),
-    Csv(arrow::csv::Writer<Buffer>),
+    Json(Box<JsonWriter<Buffer, JsonArray>>),
+    JsonLines(Box<JsonWriter<Buffer, LineDelimited>>),
+    Csv(Box<arrow::csv::Writer<Buffer>>),
     Pretty(Pretty),
     Parquet(Box<ArrowWriter<Buffer>>),
     Arrow(Box<StreamWriter<Buffer>>),
@@ -46,13 +46,13 @@ impl Encoder {
         let buffer = Buffer::default();
         let out = buffer.clone();
         let writer = match format {
-            Format::Json => Writer::Json(JsonWriter::<_, JsonArray>::new(out)),
-            Format::JsonLines => Writer::JsonLines(JsonWriter::<_, LineDelimited>::new(out)),
+            Format::Json => Writer::Json(Box::new(JsonWriter::<_, JsonArray>::new(out))),
+            Format::JsonLines => Writer::JsonLines(Box::new(JsonWriter::<_, LineDelimited>::new(out))),
             Format::Csv => {
                 let mut writer = arrow::csv::Writer::new(out);
                 // The header comes with the first batch, so an empty one makes it come always.
                 writer.write(&RecordBatch::new_empty(Arc::clone(schema)))?;
-                Writer::Csv(writer)
+                Writer::Csv(Box::new(writer))
             }
             Format::Pretty => {
                 Writer::Pretty(Pretty { schema: Arc::clone(schema), batches: Vec::new(), bytes: 0 })

@@ -10,8 +10,6 @@
 //! never held in memory, but for *pretty*, which is bounded.
 
 mod encoder;
-#[cfg(test)]
-mod tests;
 
 use std::fmt;
 use std::str::FromStr;
@@ -99,9 +97,11 @@ impl FromStr for Format {
 pub fn encode(format: Format, result: QueryResult) -> Result<BoxStream<'static, Result<Bytes>>> {
     let encoder = Encoder::new(format, &result.schema)?;
     let state = Encoding { encoder: Some(encoder), batches: result.batches };
-    let chunks = stream::try_unfold(state, |mut state| async move {
-        Ok(state.next().await?.map(|chunk| (chunk, state)))
-    });
+    let chunks =
+        stream::try_unfold(
+            state,
+            |mut state| async move { Ok(state.next().await?.map(|chunk| (chunk, state))) },
+        );
     Ok(chunks.try_filter(|chunk| std::future::ready(!chunk.is_empty())).boxed())
 }
 

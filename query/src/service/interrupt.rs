@@ -74,11 +74,7 @@ impl Interruptible {
         let filter = join.filter().map(|filter| {
             let check = Arc::new(NotInterrupted { interrupt: self.interrupt.clone() });
             let all = BinaryExpr::new(check, Operator::And, Arc::clone(filter.expression()));
-            JoinFilter::new(
-                Arc::new(all),
-                filter.column_indices().to_vec(),
-                Arc::clone(filter.schema()),
-            )
+            JoinFilter::new(Arc::new(all), filter.column_indices().to_vec(), Arc::clone(filter.schema()))
         });
         let join = NestedLoopJoinExecBuilder::from(join).with_filter(filter).build()?;
         Ok(Arc::new(join))

@@ -71,12 +71,7 @@ pub struct ResultStream {
 }
 
 impl ResultStream {
-    pub(super) fn new(
-        schema: SchemaRef,
-        running: Running,
-        deadline: Pin<Box<Sleep>>,
-        late: Error,
-    ) -> Self {
+    pub(super) fn new(schema: SchemaRef, running: Running, deadline: Pin<Box<Sleep>>, late: Error) -> Self {
         Self { schema, running: Some(running), deadline, late: Some(late) }
     }
 

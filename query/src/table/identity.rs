@@ -51,7 +51,9 @@ impl Identity {
 
     /// Whether rows of this series may be wanted.
     pub(super) fn may_want(&self, series: &Series) -> bool {
-        self.tags.iter().all(|test| series.tag(test.position).is_some_and(|value| test.values.contains(value)))
+        self.tags
+            .iter()
+            .all(|test| series.tag(test.position).is_some_and(|value| test.values.contains(value)))
     }
 
     /// Whether the file may hold wanted rows, by its time range and the statistics of its tags.

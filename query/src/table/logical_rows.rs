@@ -122,6 +122,9 @@ fn output_schema(columns: &Columns, rank: Option<u32>) -> Result<SchemaRef> {
 impl DisplayAs for LogicalRowsExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "LogicalRowsExec: table={}, files={}", self.columns.table.name, self.pins.files.len())?;
+        if let Some(memory) = &self.pins.memory {
+            write!(f, ", memory_bytes={}", memory.size())?;
+        }
         match self.rank {
             Some(rank) => write!(f, ", rank={rank}"),
             None => Ok(()),

@@ -42,8 +42,7 @@ pub(super) async fn wanted_rows(
     if !view.memory_times().is_some_and(|memory| memory.overlaps(&times)) {
         return Ok(None);
     }
-    let reservation =
-        MemoryConsumer::new("rows in memory").register(&state.runtime_env().memory_pool);
+    let reservation = MemoryConsumer::new("rows in memory").register(&state.runtime_env().memory_pool);
     let (schema, view) = (Arc::clone(schema), Arc::clone(view));
     let (engine, identity) = (engine.clone(), Arc::clone(identity));
     let sorted = tokio::task::spawn_blocking(move || sort(&schema, &view, engine.series(), &identity, times));
