@@ -1,0 +1,122 @@
+//! The one error type of this crate. It knows nothing of HTTP: the surface maps [`ErrorKind`] to its codes.
+
+use std::time::Duration;
+
+use arrow::error::ArrowError;
+use datafusion::error::DataFusionError;
+
+/// What a caller can do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The query is wrong, or not allowed: sending it again changes nothing.
+    Invalid,
+    /// The database does not exist.
+    NotFound,
+    /// The query took too long.
+    Deadline,
+    /// The query needs more memory, or more disk to spill to, than it may have.
+    Memory,
+    /// Too many queries run and wait: try again later.
+    Busy,
+    /// A fault of the engine or of the machine.
+    Internal,
+}
+
+/// An error of a query.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The query is wrong, or not allowed.
+    #[error("{0}")]
+    Invalid(String),
+    /// The database does not exist.
+    #[error("database {0:?} does not exist")]
+    DatabaseNotFound(String),
+    /// The query took too long.
+    #[error("the query did not end within {0:?}; ask for less, or raise the deadline")]
+    Deadline(Duration),
+    /// The query needs more memory than it may have.
+    #[error("the query needs more memory than it may have; ask for less, or raise the limit: {0}")]
+    Memory(String),
+    /// Too many queries run and wait.
+    #[error("{running} queries run and {waiting} wait; try again later")]
+    Busy {
+        /// Queries that may run at one time.
+        running: usize,
+        /// Queries that may wait.
+        waiting: usize,
+    },
+    /// A fault of the engine or of the machine. What happened is in the source, for the log and not for the
+    /// client.
+    #[error("the query failed inside the engine")]
+    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// The result of a query operation.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// What a caller can do about it.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Invalid(_) => ErrorKind::Invalid,
+            Self::DatabaseNotFound(_) => ErrorKind::NotFound,
+            Self::Deadline(_) => ErrorKind::Deadline,
+            Self::Memory(_) => ErrorKind::Memory,
+            Self::Busy { .. } => ErrorKind::Busy,
+            Self::Internal(_) => ErrorKind::Internal,
+        }
+    }
+
+    pub(crate) fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Internal(cause.into())
+    }
+}
+
+impl From<DataFusionError> for Error {
+    /// What a client wrote is told to the client; what happened inside is kept for the log.
+    fn from(error: DataFusionError) -> Self {
+        let message = |e: &DataFusionError| e.strip_backtrace();
+        match error.find_root() {
+            DataFusionError::ArrowError(cause, _) if is_engine_fault(cause) => Self::internal(error),
+            DataFusionError::ResourcesExhausted(_) => Self::Memory(message(error.find_root())),
+            DataFusionError::SQL(..)
+            | DataFusionError::Plan(_)
+            | DataFusionError::SchemaError(..)
+            | DataFusionError::NotImplemented(_)
+            | DataFusionError::Configuration(_)
+            | DataFusionError::Execution(_)
+            | DataFusionError::Substrait(_)
+            | DataFusionError::Collection(_)
+            // A cast that does not fit, a division by zero, an overflow.
+            | DataFusionError::ArrowError(..) => Self::Invalid(message(&error)),
+            _ => Self::internal(error),
+        }
+    }
+}
+
+impl From<ArrowError> for Error {
+    /// Errors of encoding an answer, in which nothing is the client's fault.
+    fn from(error: ArrowError) -> Self {
+        Self::internal(error)
+    }
+}
+
+impl From<parquet::errors::ParquetError> for Error {
+    fn from(error: parquet::errors::ParquetError) -> Self {
+        Self::internal(error)
+    }
+}
+
+/// Whether Arrow failed to read or hold data, as opposed to computing what the query asked for.
+fn is_engine_fault(error: &ArrowError) -> bool {
+    matches!(
+        error,
+        ArrowError::ExternalError(_)
+            | ArrowError::IoError(..)
+            | ArrowError::IpcError(_)
+            | ArrowError::MemoryError(_)
+            | ArrowError::ParquetError(_)
+            | ArrowError::SchemaError(_)
+    )
+}

@@ -1,0 +1,232 @@
+//! Turns the stored rows of one source (files that overlap nothing, one file, or the memory) into the columns
+//! that SQL shows, and says which source they came from where sources must be merged.
+//!
+//! Invariants: the input has the columns that the logical ones need; a ranked source keeps the order of its
+//! input, which is that of all tags and time; what the plan reads stays on disk and accounted in memory while
+//! the plan lives (`pins`).
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::Statistics;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::config::ConfigOptions;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::memory_pool::MemoryReservation;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::{EquivalenceProperties, LexOrdering, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{EmissionType, ReplaceChildrenOptions};
+use datafusion::physical_plan::statistics::StatisticsArgs;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
+};
+use futures::StreamExt;
+use storage::model::{DataFile, TableSchema};
+
+use super::order::{RANK_COLUMN, merge_order};
+use super::stored;
+
+/// What must stay as it is while the rows are read.
+#[derive(Debug, Default)]
+pub(super) struct Pins {
+    /// Files: storage removes a file from disk only when nobody holds it.
+    pub(super) files: Vec<Arc<DataFile>>,
+    /// The rows that were copied out of the memtables.
+    pub(super) memory: Option<MemoryReservation>,
+}
+
+/// Which columns of which table a source gives.
+#[derive(Debug, Clone)]
+pub(super) struct Columns {
+    /// The table.
+    pub(super) table: Arc<TableSchema>,
+    /// Positions in the table's logical schema.
+    pub(super) positions: Vec<usize>,
+}
+
+/// Gives the logical columns of stored rows.
+#[derive(Debug)]
+pub(super) struct LogicalRowsExec {
+    input: Arc<dyn ExecutionPlan>,
+    columns: Columns,
+    /// With a rank the columns must be all tags, time, then fields; the rank is added as the last column.
+    rank: Option<u32>,
+    pins: Arc<Pins>,
+    /// Of all rows together, if known.
+    statistics: Option<Arc<Statistics>>,
+    properties: Arc<PlanProperties>,
+}
+
+impl LogicalRowsExec {
+    /// Rows of which no other source holds a version. Statistics must be exact or absent.
+    pub(super) fn alone(
+        input: Arc<dyn ExecutionPlan>,
+        columns: Columns,
+        pins: Pins,
+        statistics: Option<Statistics>,
+    ) -> Result<Self> {
+        Self::new(input, columns, None, Arc::new(pins), statistics.map(Arc::new))
+    }
+
+    /// Rows to be merged with those of other sources, of which those with a greater rank win. `columns` must
+    /// be all tags, time, then fields.
+    pub(super) fn ranked(
+        input: Arc<dyn ExecutionPlan>,
+        columns: Columns,
+        rank: u32,
+        pins: Pins,
+    ) -> Result<Self> {
+        Self::new(input, columns, Some(rank), Arc::new(pins), None)
+    }
+
+    fn new(
+        input: Arc<dyn ExecutionPlan>,
+        columns: Columns,
+        rank: Option<u32>,
+        pins: Arc<Pins>,
+        statistics: Option<Arc<Statistics>>,
+    ) -> Result<Self> {
+        let schema = output_schema(&columns, rank)?;
+        let order: Vec<LexOrdering> = match rank {
+            Some(_) => vec![merge_order(&columns.table, &schema)?],
+            None => Vec::new(),
+        };
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new_with_orderings(schema, order),
+            input.output_partitioning().clone(),
+            EmissionType::Incremental,
+            input.boundedness(),
+        );
+        Ok(Self { input, columns, rank, pins, statistics, properties: Arc::new(properties) })
+    }
+
+    fn over(&self, input: Arc<dyn ExecutionPlan>) -> Result<Self> {
+        let (pins, statistics) = (Arc::clone(&self.pins), self.statistics.clone());
+        Self::new(input, self.columns.clone(), self.rank, pins, statistics)
+    }
+}
+
+/// The logical columns, and the rank if there is one.
+fn output_schema(columns: &Columns, rank: Option<u32>) -> Result<SchemaRef> {
+    let logical = columns.table.logical_arrow().project(&columns.positions)?;
+    if rank.is_none() {
+        return Ok(Arc::new(logical));
+    }
+    let rank = Arc::new(Field::new(RANK_COLUMN, DataType::UInt32, false));
+    Ok(Arc::new(Schema::new(logical.fields().iter().cloned().chain([rank]).collect::<Vec<_>>())))
+}
+
+impl DisplayAs for LogicalRowsExec {
+    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LogicalRowsExec: table={}, files={}", self.columns.table.name, self.pins.files.len())?;
+        if let Some(memory) = &self.pins.memory {
+            write!(f, ", memory_bytes={}", memory.size())?;
+        }
+        match self.rank {
+            Some(rank) => write!(f, ", rank={rank}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl ExecutionPlan for LogicalRowsExec {
+    fn name(&self) -> &'static str {
+        "LogicalRowsExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true]
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        // Rows that are handed round lose the order that a ranked source promises.
+        vec![false]
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn apply_expressions(
+        &self,
+        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        _options: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        match (children.pop(), children.is_empty()) {
+            (Some(input), true) => Ok(Arc::new(self.over(input)?)),
+            _ => Err(DataFusionError::Internal("LogicalRowsExec has one child".into())),
+        }
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let options = ReplaceChildrenOptions::new(
+            datafusion::physical_plan::execution_plan::ChildrenPropertiesMode::Recompute,
+        );
+        self.replace_children(children, options)
+    }
+
+    fn repartitioned(
+        &self,
+        target_partitions: usize,
+        config: &ConfigOptions,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        if self.rank.is_some() {
+            return Ok(None);
+        }
+        let input = self.input.repartitioned(target_partitions, config)?;
+        input.map(|input| Ok(Arc::new(self.over(input)?) as Arc<dyn ExecutionPlan>)).transpose()
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let input = self.input.execute(partition, context)?;
+        let (columns, rank) = (self.columns.clone(), self.rank);
+        let (schema, pins) = (self.schema(), Arc::clone(&self.pins));
+        let output = Arc::clone(&schema);
+        let rows = input.map(move |batch| {
+            let _held = &pins;
+            convert(&batch?, &columns, rank, &output)
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
+    }
+
+    fn statistics_from_inputs(
+        &self,
+        _input_stats: &[Arc<Statistics>],
+        args: &StatisticsArgs,
+    ) -> Result<Arc<Statistics>> {
+        match (&self.statistics, args.partition()) {
+            (Some(statistics), None) => Ok(Arc::clone(statistics)),
+            _ => Ok(Arc::new(Statistics::new_unknown(&self.schema()))),
+        }
+    }
+}
+
+fn convert(
+    batch: &RecordBatch,
+    columns: &Columns,
+    rank: Option<u32>,
+    output: &SchemaRef,
+) -> Result<RecordBatch> {
+    let logical = stored::to_logical(&columns.table, batch, &columns.positions)?;
+    let Some(rank) = rank else { return Ok(logical) };
+    let rank = Arc::new(UInt32Array::from_value(rank, logical.num_rows())) as ArrayRef;
+    let arrays = logical.columns().iter().cloned().chain([rank]).collect();
+    Ok(RecordBatch::try_new(Arc::clone(output), arrays)?)
+}
