@@ -1,1 +1,238 @@
-//! Tests.
+//! The order of sources, the errors, the printed form and the shipped example.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::{ByteSize, Config, ConfigError, SETTINGS, Span, Token, load, render};
+use crate::auth::TokenHash;
+
+const HASH: &str = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+
+/// Loads from a file's text, variables and flags.
+fn loaded(file: Option<&str>, variables: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file.map(|text| {
+        let path = folder.path().join("busbar.toml");
+        std::fs::write(&path, text).unwrap();
+        path
+    });
+    let table = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    };
+    let (variables, flags) = (table(variables), table(flags));
+    load(path.as_deref(), |name| variables.get(name).cloned(), |setting| flags.get(setting.flag).cloned())
+}
+
+fn message(file: Option<&str>, variables: &[(&str, &str)], flags: &[(&str, &str)]) -> String {
+    loaded(file, variables, flags).unwrap_err().to_string()
+}
+
+#[test]
+fn a_flag_wins_over_a_variable_and_a_variable_over_the_file() {
+    let file = Some("[http]\naddr = \"127.0.0.1:1\"");
+    let variable: &[(&str, &str)] = &[("BUSBAR_HTTP_ADDR", "127.0.0.1:2")];
+    let flag: &[(&str, &str)] = &[("http-addr", "127.0.0.1:3")];
+    let port = |file, variables, flags| loaded(file, variables, flags).unwrap().http.addr.port();
+    let rows: [(Option<&str>, &[_], &[_], u16); 8] = [
+        (None, &[], &[], 8181),
+        (file, &[], &[], 1),
+        (None, variable, &[], 2),
+        (file, variable, &[], 2),
+        (None, &[], flag, 3),
+        (file, &[], flag, 3),
+        (None, variable, flag, 3),
+        (file, variable, flag, 3),
+    ];
+    for (file, variables, flags, expected) in rows {
+        assert_eq!(port(file, variables, flags), expected, "{file:?} {variables:?} {flags:?}");
+    }
+}
+
+#[test]
+fn an_empty_variable_counts_as_absent() {
+    assert_eq!(loaded(None, &[("BUSBAR_HTTP_ADDR", "")], &[]).unwrap(), Config::default());
+}
+
+#[test]
+fn every_key_can_be_set_by_variable_and_by_flag() {
+    for setting in SETTINGS {
+        let other = match setting.placeholder {
+            "DIR" => "/elsewhere",
+            "BOOL" => if setting.default == "true" { "false" } else { "true" },
+            "IP:PORT" => "127.0.0.1:9",
+            "COUNT" => "7",
+            "SIZE" => "100MiB",
+            "SPAN" => "7s",
+            "text|json" => "json",
+            "FILTER" => "debug",
+            "NAME=SHA256,..." => &format!("a={HASH}, b={HASH}"),
+            unknown => panic!("no other value for {unknown}"),
+        };
+        // The budgets that must not be below what they hold.
+        let room = [("BUSBAR_WRITE_MEMTABLE_BYTES", "1GiB")];
+        let base = loaded(None, &room, &[]).unwrap();
+        let by_variable = loaded(None, &[room[0], (setting.variable, other)], &[]);
+        let by_flag = loaded(None, &room, &[(setting.flag, other)]);
+        let (by_variable, by_flag) = (by_variable.unwrap(), by_flag.unwrap());
+        assert_ne!(by_flag, base, "{}", setting.key);
+        if setting.key != "write.memtable_bytes" {
+            assert_eq!(by_variable, by_flag, "{}", setting.key);
+        }
+    }
+}
+
+#[test]
+fn variable_flag_and_default_follow_from_the_key() {
+    for setting in SETTINGS {
+        assert_eq!(setting.variable, format!("BUSBAR_{}", setting.key.replace('.', "_").to_uppercase()));
+        assert_eq!(setting.flag, setting.key.replace(['.', '_'], "-"));
+        if let Some(value) = (setting.get)(&Config::default()) {
+            assert_eq!(value, setting.default, "{}", setting.key);
+        }
+    }
+}
+
+#[test]
+fn a_wrong_value_is_an_error_that_names_where_it_stands() {
+    let check = |message: String, parts: &[&str]| {
+        for part in parts {
+            assert!(message.contains(part), "{message:?} lacks {part:?}");
+        }
+    };
+    check(message(Some("htp = 1"), &[], &[]), &["busbar.toml", "unknown field `htp`", "`http`", "line 1"]);
+    check(message(Some("[http]\nadr = 1"), &[], &[]), &["unknown field `adr`", "expected one of", "`addr`", "line 2"]);
+    check(message(Some("[flush]\nage = \"soon\""), &[], &[]), &["line 2", "\"soon\" is not a span of time"]);
+    check(message(Some("[flush]\nbytes = -1"), &[], &[]), &["line 2", "must not be negative"]);
+    check(message(Some("[[tokens]]\nname = \"a\"\nsha256 = \"12\""), &[], &[]), &["line 3", "64 hexadecimal digits"]);
+    check(message(None, &[("BUSBAR_HTTP_ADDR", "localhost")], &[]), &["BUSBAR_HTTP_ADDR:", "write IP:PORT"]);
+    check(message(None, &[], &[("flush-bytes", "lots")]), &["--flush-bytes:", "\"lots\" is not a size"]);
+    check(message(None, &[], &[("insecure", "yes")]), &["--insecure:", "neither true nor false"]);
+    check(message(None, &[("BUSBAR_TOKENS", "abc")], &[]), &["BUSBAR_TOKENS:", "NAME=SHA256"]);
+    let absent = load(Some(Path::new("/nowhere/busbar.toml")), |_| None, |_| None).unwrap_err().to_string();
+    check(absent, &["cannot read", "/nowhere/busbar.toml"]);
+}
+
+#[test]
+fn keys_that_do_not_go_together_are_refused() {
+    let check = |variables: &[(&str, &str)], part: &str| {
+        let message = message(None, variables, &[]);
+        assert!(message.contains(part), "{message}");
+    };
+    check(&[("BUSBAR_LIMITS_BODY_MEMORY", "1MiB")], "raise limits.body_memory");
+    check(&[("BUSBAR_WRITE_MEMTABLE_BYTES", "1MiB")], "raise write.memtable_bytes");
+    check(&[("BUSBAR_HTTP_CONNECTIONS", "0")], "http.connections must be at least 1");
+    check(&[("BUSBAR_TOKENS", &format!("a={HASH},a={HASH}"))], "two tokens are called \"a\"");
+    check(&[("BUSBAR_TOKENS", &format!("={HASH}"))], "a token must have a name");
+}
+
+#[test]
+fn a_listener_that_others_reach_needs_a_token_or_a_word() {
+    let check = |variables: &[(&str, &str)], allowed: bool| {
+        let result = loaded(None, variables, &[]).unwrap().check_exposure();
+        assert_eq!(result.is_ok(), allowed, "{variables:?}: {result:?}");
+    };
+    let token = format!("a={HASH}");
+    check(&[], true);
+    check(&[("BUSBAR_HTTP_ADDR", "[::1]:1")], true);
+    check(&[("BUSBAR_HTTP_ADDR", "[::ffff:127.0.0.1]:1")], true);
+    check(&[("BUSBAR_HTTP_ADDR", "0.0.0.0:8181")], false);
+    check(&[("BUSBAR_HTTP_ADDR", "[::]:8181")], false);
+    check(&[("BUSBAR_HTTP_ADDR", "192.168.1.1:8181")], false);
+    check(&[("BUSBAR_MQTT_ADDR", "0.0.0.0:1883")], false);
+    check(&[("BUSBAR_HTTP_ADDR", "0.0.0.0:8181"), ("BUSBAR_INSECURE", "true")], true);
+    check(&[("BUSBAR_HTTP_ADDR", "0.0.0.0:8181"), ("BUSBAR_TOKENS", &token)], true);
+    let error = loaded(None, &[("BUSBAR_MQTT_ADDR", "0.0.0.0:1")], &[]).unwrap().check_exposure().unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("mqtt.addr = 0.0.0.0:1") && text.contains("--insecure"), "{text}");
+}
+
+#[test]
+fn sizes_and_spans_read_what_they_display() {
+    let size = |text: &str, bytes: usize, shown: &str| {
+        let size: ByteSize = text.parse().unwrap();
+        assert_eq!((size, size.to_string().as_str()), (ByteSize(bytes), shown));
+        assert_eq!(size.to_string().parse::<ByteSize>().unwrap(), size);
+    };
+    size("0", 0, "0B");
+    size("1234", 1_234, "1234B");
+    size("64MiB", 64 << 20, "64MiB");
+    size("64 mib", 64 << 20, "64MiB");
+    size("25MB", 25_000_000, "25MB");
+    size("2GiB", 2 << 30, "2GiB");
+    for bad in ["", "MiB", "-1", "1.5MiB", "1TB", "99999999999999999999"] {
+        assert!(bad.parse::<ByteSize>().is_err(), "{bad}");
+    }
+    for text in ["30s", "10m", "1h 30m"] {
+        assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
+    }
+}
+
+#[test]
+fn what_is_printed_is_the_configuration_again() {
+    let config = loaded(Some("data_dir = \"a \\\"b\\\"\"\n[flush]\nage = \"90s\""), &[], &[]).unwrap();
+    let printed = render(&config);
+    assert_eq!(loaded(Some(&printed), &[], &[]).unwrap(), config, "{printed}");
+    for setting in SETTINGS.iter().filter(|setting| setting.key != "tokens") {
+        assert!(printed.contains(setting.variable), "{}", setting.key);
+    }
+}
+
+#[test]
+fn what_is_printed_holds_no_secret() {
+    let file = format!(
+        "[[tokens]]\nname = \"telegraf\"\nsha256 = \"{HASH}\"\n\
+         [[webhooks]]\nname = \"ops\"\nurl = \"https://canary/1\"\nsecret = \"canary\"\n\
+         headers = {{ Authorization = \"canary\", plain = \"shown\" }}\nlist = [{{ password = \"canary\" }}]\n\
+         urls = [\"canary\"]\n[[mqtt.mappings]]\ntopic = \"a/b\""
+    );
+    let config = loaded(Some(&file), &[], &[]).unwrap();
+    let printed = render(&config);
+    assert!(!printed.contains("canary") && !printed.contains(HASH), "{printed}");
+    for part in ["name = \"telegraf\"", "plain = \"shown\"", "name = \"ops\"", "topic = \"a/b\"", "<redacted>"] {
+        assert!(printed.contains(part), "{part}: {printed}");
+    }
+    toml::from_str::<toml::Table>(&printed).unwrap();
+    assert!(!format!("{config:?}").contains(HASH), "a debug print tells the hash");
+}
+
+#[test]
+fn the_shipped_example_is_the_default_and_names_every_key() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../deploy/busbar.example.toml");
+    let text = std::fs::read_to_string(path).unwrap();
+    assert_eq!(loaded(Some(&text), &[], &[]).unwrap(), Config::default());
+    let shown: toml::Table = toml::from_str(&text).unwrap();
+    for setting in SETTINGS.iter().filter(|setting| setting.key != "tokens") {
+        let pointer: Vec<&str> = setting.key.split('.').collect();
+        let found = match pointer[..] {
+            [name] => shown.get(name),
+            [section, name] => shown.get(section).and_then(|section| section.get(name)),
+            _ => None,
+        };
+        assert!(found.is_some(), "the example lacks {}", setting.key);
+    }
+}
+
+#[test]
+fn what_the_shipped_example_shows_in_comments_parses_too() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../deploy/busbar.example.toml");
+    let text = std::fs::read_to_string(path).unwrap();
+    // Prose begins with "# ", keys that are left out with "#".
+    let lines: Vec<&str> = text
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(rest) if !rest.is_empty() && !rest.starts_with(' ') => rest,
+            _ => line,
+        })
+        .collect();
+    let config = loaded(Some(&lines.join("\n")), &[], &[]).unwrap();
+    assert!(!config.tokens.is_empty() && !config.mqtt.mappings.is_empty());
+    assert!(!config.rules.is_empty() && !config.webhooks.is_empty());
+}
+
+#[test]
+fn tokens_in_a_variable_are_names_and_hashes() {
+    let config = loaded(None, &[("BUSBAR_TOKENS", &format!("a={HASH}, b={HASH},"))], &[]).unwrap();
+    let token = |name: &str| Token { name: name.into(), sha256: TokenHash::of("hello") };
+    assert_eq!(config.tokens, [token("a"), token("b")]);
+}

@@ -23,7 +23,7 @@ pub struct RefusedLines {
 
 /// The body of InfluxDB 3.
 #[derive(Debug, Serialize)]
-pub struct V3Body {
+pub(super) struct V3Body {
     error: &'static str,
     data: V3Data,
 }
