@@ -1,2 +1,5 @@
 //! Busbar.
+mod problem;
+mod routes;
+
 fn main() {}

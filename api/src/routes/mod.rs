@@ -1,0 +1,3 @@
+//! The HTTP surface, one folder or file per resource.
+
+pub(crate) mod registry;
