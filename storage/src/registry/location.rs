@@ -258,7 +258,7 @@ impl Write {
 
     /// Completes a place from what exists.
     async fn resolve(&mut self, request: &PlaceRequest) -> Result<Place> {
-        let mut faults = Faults::default();
+        let mut faults = self.take_found();
         let room: Option<Room> = self.named(request.room_id, "/room_id", &mut faults).await?;
         let floor_id = request.floor_id.or(room.as_ref().map(|room| room.floor_id));
         if room.as_ref().is_some_and(|room| Some(room.floor_id) != floor_id) {

@@ -88,6 +88,7 @@ pub struct Write {
     now: Timestamp,
     ids: Arc<IdMaker>,
     once: Option<OnceKey>,
+    found: Faults,
     newest_change: watch::Sender<ChangeSeq>,
 }
 
@@ -109,6 +110,7 @@ impl Registry {
             now: self.now(),
             ids: Arc::clone(&self.ids),
             once: None,
+            found: Faults::default(),
             newest_change: self.newest_change.clone(),
         })
     }
@@ -146,6 +148,12 @@ impl Write {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.now
+    }
+
+    /// Takes the faults that the caller has found in the request already: the next row that is checked tells them
+    /// together with its own.
+    pub fn found(&mut self, faults: Faults) {
+        self.found = faults;
     }
 
     /// A row as this transaction sees it.
@@ -285,6 +293,10 @@ impl Write {
         Ok(())
     }
 
+    pub(super) fn take_found(&mut self) -> Faults {
+        std::mem::take(&mut self.found)
+    }
+
     pub(super) fn new_id<I: From<Uuid>>(&self) -> I {
         I::from(self.ids.make(self.now))
     }
@@ -324,7 +336,7 @@ impl Write {
         values: &[Value],
         current: Option<&Record<R>>,
     ) -> Result<()> {
-        let mut faults = Faults::default();
+        let mut faults = self.take_found();
         fields.check(&mut faults);
         let old = current.map(|record| record.fields.values());
         for (index, (column, value)) in R::COLUMNS.iter().zip(values).enumerate() {
