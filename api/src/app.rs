@@ -3,22 +3,32 @@
 //! Invariant: nothing accepts a row before the part that makes it durable is open, and no part is closed while
 //! another can still hand it a row.
 
+mod external;
+mod mqtt;
+mod rules;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use alerting::{Alerting, AlertingConfig};
 use ingest::intake::Intake;
+use ingest::mqtt::{Listener, ListenerConfig};
 use ingest::ring::Ring;
 use ingest::writer::{Writer, WriterMetrics};
+use query::{QueryService, Source};
+use storage::disk::{Disk as _, LocalDisk};
 use storage::engine::{Engine, EngineConfig};
+use storage::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use crate::config::{Config, ConfigError};
-use crate::metrics::EngineMetrics;
+use crate::metrics::{AlertingMetrics, EngineMetrics, MqttMetrics};
 use crate::routes;
 use crate::server::Server;
 use crate::surface::Surface;
@@ -52,6 +62,20 @@ pub enum AppError {
     /// The writer's thread could not be started.
     #[error("cannot start the writer: {0}")]
     Writer(io::Error),
+    /// The registry could not be opened.
+    #[error("cannot open the registry in {path}: {source}")]
+    Registry {
+        /// The registry's file.
+        path: PathBuf,
+        /// The cause.
+        source: storage::registry::RegistryError,
+    },
+    /// SQL could not be started.
+    #[error("cannot start the query service: {0}")]
+    Query(#[from] query::Error),
+    /// Alerting could not be started.
+    #[error("cannot start alerting: {0}")]
+    Alerting(#[from] alerting::Error),
     /// Signals could not be listened for.
     #[error("cannot listen for signals: {0}")]
     Signals(io::Error),
@@ -61,9 +85,19 @@ pub enum AppError {
 pub struct App {
     surface: Surface,
     http: Server,
+    mqtt: Mqtt,
     drain_timeout: Duration,
+    registry: Arc<Registry>,
+    alerting: Arc<Alerting>,
     engine: Engine,
     writer: Writer,
+}
+
+/// The running MQTT listener.
+struct Mqtt {
+    addr: SocketAddr,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
 }
 
 /// Starts everything, waits for SIGTERM or SIGINT, and stops everything.
@@ -86,39 +120,57 @@ impl App {
     pub async fn start(config: &Config) -> Result<Self, AppError> {
         config.check_exposure()?;
         if config.tokens.is_empty() && config.insecure {
-            tracing::warn!("no token is configured: whoever reaches a listener may read and write everything");
+            tracing::warn!(
+                "no token is configured: whoever reaches a listener may read and write everything"
+            );
         }
-        // 1. Listeners are bound, so that a port in use is found before the log is replayed.
+        // 1. The port is bound first, so that one in use is found before the log is replayed.
         let http = listen("http.addr", config.http.addr).await?;
-        // 2. HTTP answers: /health and /ready while the engine starts, 503 to writes and queries.
+        // 2. HTTP answers: /health and /ready while the engine starts, the registry, 503 to writes and queries.
+        let registry = open_registry(config).await?;
         let surface = Surface::new(config);
         surface.readiness.hold("engine", "the engine is not open");
-        let router = routes::router(&surface, Router::new());
-        let http = Server::start(http, router, config.http.connections).map_err(|source| AppError::Listen {
-            key: "http.addr",
-            addr: config.http.addr,
-            source,
-        })?;
+        let router = routes::router(&surface, routes::native(&surface, &registry));
+        let http = Server::start(http, router, config.http.connections)
+            .map_err(|source| AppError::Listen { key: "http.addr", addr: config.http.addr, source })?;
         tracing::info!(addr = %http.addr(), "HTTP listens");
-        // 3. The storage replays its log; then the one writer, then writes are let through.
-        let (engine, committer) = Engine::open(engine_config(config)).await.map_err(storage_error("open", config))?;
-        let ring = Arc::new(Ring::default());
-        let counters = Arc::new(WriterMetrics::default());
+        // 3. The storage replays its log.
+        let (engine, committer) =
+            Engine::open(engine_config(config)).await.map_err(storage_error("open", config))?;
+        let of_log = engine.clone();
+        surface.readiness.check("log", move || of_log.log_fault());
+        // 4. The rules catch up with the log, before new rows come.
+        let alerting = open_alerting(config, &engine).await?;
+        alerting.start()?;
+        surface.doors.open_alerting(Arc::clone(&alerting));
+        surface.metrics.add(AlertingMetrics(Arc::clone(&alerting)));
+        // 5. Queries, then the one writer, then writes by HTTP and MQTT.
+        surface.doors.open_queries(Arc::new(query_service(config, &engine, &registry, &alerting)?));
+        let (ring, counters) = (Arc::new(Ring::default()), Arc::new(WriterMetrics::default()));
         let writer =
             Writer::start(committer, Arc::clone(&ring), Arc::clone(&counters)).map_err(AppError::Writer)?;
         let intake = Intake::new(engine.clone(), Arc::clone(&ring), config.write.create_on_write);
         surface.metrics.add(EngineMetrics { engine: engine.clone(), ring, writer: counters });
-        surface.engine.open_writes(intake);
-        // 4. Everything runs.
+        surface.doors.open_writes(intake.clone());
+        let mqtt = start_mqtt(config, &surface, intake).await?;
+        tracing::info!(addr = %mqtt.addr, "MQTT listens");
+        // 6. Everything runs.
         surface.readiness.release("engine");
         tracing::info!("ready");
-        Ok(Self { surface, http, drain_timeout: config.http.drain_timeout.0, engine, writer })
+        let drain_timeout = config.http.drain_timeout.0;
+        Ok(Self { surface, http, mqtt, drain_timeout, registry, alerting, engine, writer })
     }
 
     /// Where HTTP listens.
     #[must_use]
     pub fn http_addr(&self) -> SocketAddr {
         self.http.addr()
+    }
+
+    /// Where MQTT listens.
+    #[must_use]
+    pub fn mqtt_addr(&self) -> SocketAddr {
+        self.mqtt.addr
     }
 
     /// What the handlers use.
@@ -134,6 +186,11 @@ impl App {
     pub async fn stop(self) -> Result<(), AppError> {
         tracing::info!("draining");
         self.surface.readiness.hold("draining", "the process is stopping");
+        // A task that has ended needs no signal.
+        let _gone = self.mqtt.stop.send(());
+        if self.mqtt.task.await.is_err() {
+            tracing::error!("the MQTT listener ended by a panic");
+        }
         if !self.http.stop(self.drain_timeout).await {
             tracing::warn!("requests were cut because they outlasted http.drain_timeout");
         }
@@ -141,11 +198,70 @@ impl App {
         if tokio::task::spawn_blocking(move || writer.stop()).await.is_err() {
             tracing::error!("the writer could not be stopped in order");
         }
+        // The tap ends, the rules take what is left of it, and only then the log may be trimmed for good.
+        self.engine.tap().close();
+        let rules = self.alerting.stop().await;
         let path = self.engine.config().data_dir.clone();
-        self.engine.close().await.map_err(|source| AppError::Storage { action: "close", path, source })?;
+        let closed = self.engine.close().await;
+        self.registry.close().await;
+        closed.map_err(|source| AppError::Storage { action: "close", path, source })?;
+        rules?;
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+async fn open_registry(config: &Config) -> Result<Arc<Registry>, AppError> {
+    let path = config.data_dir.join("registry").join("registry.sqlite");
+    let folder = config.data_dir.join("registry");
+    let made = LocalDisk.create_folder(&folder);
+    made.map_err(|source| AppError::Storage { action: "make", path: folder, source })?;
+    let opened = Registry::open(&path).await;
+    Ok(Arc::new(opened.map_err(|source| AppError::Registry { path, source })?))
+}
+
+async fn open_alerting(config: &Config, engine: &Engine) -> Result<Arc<Alerting>, AppError> {
+    let settings = AlertingConfig {
+        rules: config.alert_rules()?,
+        webhooks: config.receivers()?,
+        ..AlertingConfig::new(config.data_dir.join("alerting"))
+    };
+    let source = Arc::new(rules::EngineSource(engine.clone()));
+    let opened = tokio::task::spawn_blocking(move || Alerting::open(settings, source)).await;
+    let ended = |error| alerting::Error::Internal(format!("the rules could not be opened: {error}"));
+    Ok(Arc::new(opened.map_err(ended)??))
+}
+
+fn query_service(
+    config: &Config,
+    engine: &Engine,
+    registry: &Arc<Registry>,
+    alerting: &Arc<Alerting>,
+) -> Result<QueryService, AppError> {
+    let source = Source { engine: engine.clone(), external: external::tables(registry, alerting) };
+    let settings = query::Settings {
+        deadline: config.query.deadline.0,
+        memory_bytes: config.query.memory_bytes.0,
+        running: config.query.concurrency,
+        ..query::Settings::new(config.data_dir.join("spill"))
+    };
+    Ok(QueryService::new(source, settings)?)
+}
+
+async fn start_mqtt(config: &Config, surface: &Surface, intake: Intake) -> Result<Mqtt, AppError> {
+    let settings = ListenerConfig { addr: config.mqtt.addr, ..ListenerConfig::default() };
+    let passwords = Arc::new(mqtt::TokenPasswords(surface.tokens.clone()));
+    let publish = mqtt::IntakePublish::new(intake, config.topics()?);
+    let failed = |source| AppError::Listen { key: "mqtt.addr", addr: config.mqtt.addr, source };
+    let listener = Listener::bind(settings, passwords, publish).await.map_err(failed)?;
+    let addr = listener.local_addr().map_err(failed)?;
+    surface.metrics.add(MqttMetrics(listener.metrics()));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let task = tokio::spawn(listener.run(async move {
+        // A dropped sender stops it as well.
+        let _either = stopped.await;
+    }));
+    Ok(Mqtt { addr, stop, task })
 }
 
 fn engine_config(config: &Config) -> EngineConfig {

@@ -52,15 +52,18 @@ pub fn run() -> ExitCode {
 pub fn command() -> Command {
     let serve = with_settings(Command::new("serve").about("Start the engine; SIGTERM stops it in order"));
     let check = with_settings(Command::new("check").about("Say whether `serve` would start with this"));
-    let print = with_settings(Command::new("print").about("Print every key with its value, secrets redacted"));
-    let name = Arg::new("name").long("name").value_name("NAME").required(true).help("Names the holder in logs");
+    let print =
+        with_settings(Command::new("print").about("Print every key with its value, secrets redacted"));
+    let name =
+        Arg::new("name").long("name").value_name("NAME").required(true).help("Names the holder in logs");
     let create = Command::new("create")
         .about("Make a token: print it once, and what the configuration keeps of it")
         .arg(name);
     let url = Arg::new("url").long("url").value_name("URL").help(
         "The engine to ask, such as http://127.0.0.1:8181 [default: where the configuration says it listens]",
     );
-    let health = with_settings(Command::new("health").about("Ask a running engine how it is; 0 if it is well"));
+    let health =
+        with_settings(Command::new("health").about("Ask a running engine how it is; 0 if it is well"));
     Command::new("busbar")
         .about(ABOUT)
         .version(env!("CARGO_PKG_VERSION"))
@@ -85,7 +88,8 @@ fn with_settings(command: Command) -> Command {
         .value_parser(clap::value_parser!(PathBuf))
         .help("The configuration, a TOML file [env: BUSBAR_CONFIG] [default: none]");
     let flag = |setting: &Setting| {
-        let arg = Arg::new(setting.key).long(setting.flag).value_name(setting.placeholder).help(setting.long_help);
+        let arg =
+            Arg::new(setting.key).long(setting.flag).value_name(setting.placeholder).help(setting.long_help);
         match setting.is_switch {
             true => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
             false => arg,

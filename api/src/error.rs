@@ -23,7 +23,7 @@ use storage::model::NameError;
 pub use lines::RefusedLines;
 
 use crate::auth::Refusal;
-use crate::engine::SqlError;
+use crate::doors::{Closed, OPENING_RETRY_AFTER};
 
 /// Whose words an endpoint uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -74,7 +74,7 @@ pub enum Failure {
     /// The text is not a statement that `/query` answers.
     Statement(String),
     /// A query has no answer.
-    Sql(SqlError),
+    Sql(query::Error),
     /// A budget is full.
     Busy(Duration),
     /// Nothing can be done now.
@@ -141,14 +141,19 @@ impl From<WriteError> for Failure {
     }
 }
 
-impl From<SqlError> for Failure {
-    fn from(error: SqlError) -> Self {
+impl From<query::Error> for Failure {
+    fn from(error: query::Error) -> Self {
         match error {
-            SqlError::DatabaseNotFound(name) => Self::DatabaseNotFound(name),
-            SqlError::Busy { retry_after } => Self::Busy(retry_after),
-            SqlError::Unavailable { reason, retry_after } => Self::Unavailable { reason, retry_after },
+            query::Error::DatabaseNotFound(name) => Self::DatabaseNotFound(name),
+            query::Error::Busy { .. } => Self::Busy(BUSY_RETRY_AFTER),
             other => Self::Sql(other),
         }
+    }
+}
+
+impl From<Closed> for Failure {
+    fn from(closed: Closed) -> Self {
+        Self::Unavailable { reason: closed.to_string(), retry_after: OPENING_RETRY_AFTER }
     }
 }
 
@@ -239,7 +244,7 @@ impl Failure {
             Self::BodyEmpty => "incoming write was empty".into(),
             Self::Lines(lines) => lines.message(dialect),
             Self::Statement(text) => format!("error parsing query: {text}"),
-            Self::Sql(SqlError::Internal(_)) | Self::Panic => "internal error".into(),
+            Self::Sql(query::Error::Internal(_)) | Self::Panic => "internal error".into(),
             Self::Sql(error) => error.to_string(),
             Self::Busy(_) => "too many requests at one time: come again after Retry-After".into(),
             Self::Unavailable { reason, .. } => reason.clone(),
@@ -257,7 +262,7 @@ impl Failure {
         match self {
             Self::Busy(wait) | Self::Unavailable { retry_after: wait, .. } => Some(*wait),
             Self::Timeout(_) => Some(FAULT_RETRY_AFTER),
-            Self::Sql(SqlError::Memory(_)) => Some(BUSY_RETRY_AFTER),
+            Self::Sql(query::Error::Memory(_)) => Some(BUSY_RETRY_AFTER),
             Self::Storage(error) if error.kind() == ErrorKind::Unavailable => Some(FAULT_RETRY_AFTER),
             _ => None,
         }
@@ -268,21 +273,20 @@ impl Failure {
             Self::Storage(error) if status.is_server_error() => {
                 tracing::error!(error = %error, "the storage failed");
             }
-            Self::Sql(SqlError::Internal(error)) => tracing::error!(error, "a query failed"),
+            Self::Sql(query::Error::Internal(error)) => tracing::error!(%error, "a query failed"),
             _ if status.is_server_error() => tracing::warn!(failure = ?self, "a request was not served"),
             _ => tracing::debug!(failure = ?self, "a request was refused"),
         }
     }
 }
 
-fn sql_status(error: &SqlError) -> StatusCode {
-    match error {
-        SqlError::DatabaseNotFound(_) => StatusCode::NOT_FOUND,
-        SqlError::Invalid(_) => StatusCode::BAD_REQUEST,
-        SqlError::Deadline(_) => StatusCode::REQUEST_TIMEOUT,
-        SqlError::Memory(_) | SqlError::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
-        SqlError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
-        SqlError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+fn sql_status(error: &query::Error) -> StatusCode {
+    match error.kind() {
+        query::ErrorKind::NotFound => StatusCode::NOT_FOUND,
+        query::ErrorKind::Invalid => StatusCode::BAD_REQUEST,
+        query::ErrorKind::Deadline => StatusCode::REQUEST_TIMEOUT,
+        query::ErrorKind::Memory | query::ErrorKind::Busy => StatusCode::TOO_MANY_REQUESTS,
+        query::ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

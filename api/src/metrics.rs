@@ -2,7 +2,9 @@
 //!
 //! Invariant: labels are bounded: routes are the patterns of the router, never paths of requests.
 
+mod alerting;
 mod engine;
+mod mqtt;
 mod process;
 
 use parking_lot::RwLock;
@@ -17,7 +19,9 @@ use prometheus_client::registry::Registry;
 
 use crate::budget::Budget;
 
+pub use alerting::AlertingMetrics;
 pub use engine::EngineMetrics;
+pub use mqtt::MqttMetrics;
 
 /// Labels of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

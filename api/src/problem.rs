@@ -3,6 +3,7 @@
 //! Invariants: [`From<RegistryError>`] is the only place that gives a registry error its status; a fault of ours is
 //! logged here, once, and tells the client nothing about the inside.
 
+use crate::doors::Closed;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -110,6 +111,51 @@ impl From<RegistryError> for Problem {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
             }
         }
+    }
+}
+
+impl From<alerting::Error> for Problem {
+    fn from(error: alerting::Error) -> Self {
+        let detail = error.to_string();
+        match error.kind() {
+            alerting::ErrorKind::Invalid => {
+                let mut problem = Self::new(StatusCode::BAD_REQUEST, "invalid", detail);
+                if let alerting::Error::Rule(faults) = error {
+                    problem.errors = faults.0.into_iter().map(ProblemError::from).collect();
+                }
+                problem
+            }
+            alerting::ErrorKind::LimitExceeded => Self::new(StatusCode::TOO_MANY_REQUESTS, "limit", detail),
+            alerting::ErrorKind::NotFound => Self::new(StatusCode::NOT_FOUND, "not_found", detail),
+            alerting::ErrorKind::Conflict => {
+                let problem = Self::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", detail);
+                match error {
+                    alerting::Error::Conflict { current } => problem.with("current_rev", json!(current)),
+                    _ => problem,
+                }
+            }
+            alerting::ErrorKind::ReadOnly => Self::new(StatusCode::CONFLICT, "read_only", detail),
+            alerting::ErrorKind::Unavailable => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
+            }
+            alerting::ErrorKind::Damaged | alerting::ErrorKind::Internal => {
+                tracing::error!(error = detail, "alerting failed");
+                let detail = "alerting failed: the log of the server says why";
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+            }
+        }
+    }
+}
+
+impl From<alerting::rule::Fault> for ProblemError {
+    fn from(fault: alerting::rule::Fault) -> Self {
+        Self { pointer: fault.pointer, code: "bad_value", detail: fault.detail }
+    }
+}
+
+impl From<Closed> for Problem {
+    fn from(closed: Closed) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "starting", closed.to_string())
     }
 }
 

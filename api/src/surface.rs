@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::auth::Tokens;
 use crate::budget::Budget;
 use crate::config::{Config, Limits};
-use crate::engine::Engine;
+use crate::doors::Doors;
 use crate::metrics::Metrics;
 use crate::probes::Probes;
 
@@ -20,7 +20,7 @@ pub struct Surface(Arc<Parts>);
 /// The parts of a [`Surface`].
 pub struct Parts {
     /// The write path and SQL, once they are open.
-    pub engine: Engine,
+    pub doors: Doors,
     /// Who may come in.
     pub tokens: Tokens,
     /// Bounds of bodies.
@@ -45,7 +45,7 @@ impl Surface {
     pub fn new(config: &Config) -> Self {
         let bodies = Budget::new(config.limits.body_memory.0);
         Self(Arc::new(Parts {
-            engine: Engine::default(),
+            doors: Doors::default(),
             tokens: Tokens::new(&config.tokens),
             limits: config.limits.clone(),
             metrics: Arc::new(Metrics::new(bodies.clone())),

@@ -52,7 +52,7 @@ async fn an_acknowledged_row_is_there_after_a_restart() {
         let mut status = [0; 12];
         stream.read_exact(&mut status).await.unwrap();
         assert_eq!(&status, b"HTTP/1.1 204");
-        let tables = app.surface().engine.intake().unwrap().engine().catalog().tables("d").len();
+        let tables = app.surface().doors.intake().unwrap().engine().catalog().tables("d").len();
         assert_eq!(tables, start);
         drop(stream);
         app.stop().await.unwrap();

@@ -22,7 +22,9 @@ pub enum Credentials {
 #[must_use]
 pub fn presented(headers: &HeaderMap, uri: &Uri, by_parameter: bool) -> Credentials {
     match headers.get(header::AUTHORIZATION) {
-        Some(value) => value.to_str().ok().and_then(from_header).map_or(Credentials::Malformed, Credentials::Token),
+        Some(value) => {
+            value.to_str().ok().and_then(from_header).map_or(Credentials::Malformed, Credentials::Token)
+        }
         None if by_parameter => from_query(uri).map_or(Credentials::None, Credentials::Token),
         None => Credentials::None,
     }

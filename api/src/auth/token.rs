@@ -45,7 +45,8 @@ impl FromStr for TokenHash {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || "a token's sha256 is 64 hexadecimal digits: make one with `busbar token create`".to_owned();
+        let wrong =
+            || "a token's sha256 is 64 hexadecimal digits: make one with `busbar token create`".to_owned();
         if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(wrong());
         }

@@ -67,7 +67,8 @@ pub fn load(
         let origins = [(by_variable, setting.variable.to_owned()), (by_flag, format!("--{}", setting.flag))];
         for (text, origin) in origins {
             if let Some(text) = text {
-                (setting.set)(&mut config, &text).map_err(|message| ConfigError::Value { origin, message })?;
+                (setting.set)(&mut config, &text)
+                    .map_err(|message| ConfigError::Value { origin, message })?;
             }
         }
     }

@@ -9,6 +9,7 @@
 mod load;
 mod quantity;
 mod render;
+mod resources;
 mod setting;
 
 #[cfg(test)]
@@ -51,6 +52,8 @@ pub struct Config {
     pub logging: Logging,
     /// Who may use the engine. None: everybody who reaches a loopback listener.
     pub tokens: Vec<Token>,
+    /// A YAML file of alert rules.
+    pub rules_file: Option<PathBuf>,
     /// Alert rules, as `alerting` reads them.
     pub rules: Vec<toml::Table>,
     /// Receivers of alerts, as `alerting` reads them.
@@ -170,6 +173,7 @@ impl Default for Config {
             query: Query::default(),
             logging: Logging::default(),
             tokens: Vec::new(),
+            rules_file: None,
             rules: Vec::new(),
             webhooks: Vec::new(),
         }

@@ -47,7 +47,9 @@ impl FromStr for ByteSize {
             _ => UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit)).map(|(_, factor)| *factor),
         };
         let bytes = number.parse::<usize>().ok().zip(factor).and_then(|(n, factor)| n.checked_mul(factor));
-        bytes.map(Self).ok_or_else(|| format!("{text:?} is not a size: write bytes, or a unit as in \"64MiB\""))
+        bytes
+            .map(Self)
+            .ok_or_else(|| format!("{text:?} is not a size: write bytes, or a unit as in \"64MiB\""))
     }
 }
 
@@ -65,9 +67,9 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        humantime::parse_duration(text.trim())
-            .map(Self)
-            .map_err(|_| format!("{text:?} is not a span of time: write for example \"30s\", \"10m\" or \"1h\""))
+        humantime::parse_duration(text.trim()).map(Self).map_err(|_| {
+            format!("{text:?} is not a span of time: write for example \"30s\", \"10m\" or \"1h\"")
+        })
     }
 }
 

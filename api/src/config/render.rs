@@ -33,11 +33,8 @@ pub fn render(config: &Config) -> String {
         line(&mut text, format_args!("name = {}", Value::String(token.name.clone())));
         line(&mut text, format_args!("sha256 = \"{REDACTED}\""));
     }
-    let lists = [
-        ("mqtt.mappings", &config.mqtt.mappings),
-        ("rules", &config.rules),
-        ("webhooks", &config.webhooks),
-    ];
+    let lists =
+        [("mqtt.mappings", &config.mqtt.mappings), ("rules", &config.rules), ("webhooks", &config.webhooks)];
     for (key, tables) in lists {
         for table in tables {
             line(&mut text, format_args!("\n[[{key}]]"));

@@ -1,5 +1,10 @@
 //! The order of sources, the errors, the printed form and the shipped example.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,7 +15,11 @@ use crate::auth::TokenHash;
 const HASH: &str = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
 
 /// Loads from a file's text, variables and flags.
-fn loaded(file: Option<&str>, variables: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Config, ConfigError> {
+fn loaded(
+    file: Option<&str>,
+    variables: &[(&str, &str)],
+    flags: &[(&str, &str)],
+) -> Result<Config, ConfigError> {
     let folder = tempfile::tempdir().unwrap();
     let path = file.map(|text| {
         let path = folder.path().join("busbar.toml");
@@ -59,7 +68,13 @@ fn every_key_can_be_set_by_variable_and_by_flag() {
     for setting in SETTINGS {
         let other = match setting.placeholder {
             "DIR" => "/elsewhere",
-            "BOOL" => if setting.default == "true" { "false" } else { "true" },
+            "BOOL" => {
+                if setting.default == "true" {
+                    "false"
+                } else {
+                    "true"
+                }
+            }
             "IP:PORT" => "127.0.0.1:9",
             "COUNT" => "7",
             "SIZE" => "100MiB",
@@ -101,10 +116,16 @@ fn a_wrong_value_is_an_error_that_names_where_it_stands() {
         }
     };
     check(message(Some("htp = 1"), &[], &[]), &["busbar.toml", "unknown field `htp`", "`http`", "line 1"]);
-    check(message(Some("[http]\nadr = 1"), &[], &[]), &["unknown field `adr`", "expected one of", "`addr`", "line 2"]);
+    check(
+        message(Some("[http]\nadr = 1"), &[], &[]),
+        &["unknown field `adr`", "expected one of", "`addr`", "line 2"],
+    );
     check(message(Some("[flush]\nage = \"soon\""), &[], &[]), &["line 2", "\"soon\" is not a span of time"]);
     check(message(Some("[flush]\nbytes = -1"), &[], &[]), &["line 2", "must not be negative"]);
-    check(message(Some("[[tokens]]\nname = \"a\"\nsha256 = \"12\""), &[], &[]), &["line 3", "64 hexadecimal digits"]);
+    check(
+        message(Some("[[tokens]]\nname = \"a\"\nsha256 = \"12\""), &[], &[]),
+        &["line 3", "64 hexadecimal digits"],
+    );
     check(message(None, &[("BUSBAR_HTTP_ADDR", "localhost")], &[]), &["BUSBAR_HTTP_ADDR:", "write IP:PORT"]);
     check(message(None, &[], &[("flush-bytes", "lots")]), &["--flush-bytes:", "\"lots\" is not a size"]);
     check(message(None, &[], &[("insecure", "yes")]), &["--insecure:", "neither true nor false"]);
@@ -142,7 +163,8 @@ fn a_listener_that_others_reach_needs_a_token_or_a_word() {
     check(&[("BUSBAR_MQTT_ADDR", "0.0.0.0:1883")], false);
     check(&[("BUSBAR_HTTP_ADDR", "0.0.0.0:8181"), ("BUSBAR_INSECURE", "true")], true);
     check(&[("BUSBAR_HTTP_ADDR", "0.0.0.0:8181"), ("BUSBAR_TOKENS", &token)], true);
-    let error = loaded(None, &[("BUSBAR_MQTT_ADDR", "0.0.0.0:1")], &[]).unwrap().check_exposure().unwrap_err();
+    let error =
+        loaded(None, &[("BUSBAR_MQTT_ADDR", "0.0.0.0:1")], &[]).unwrap().check_exposure().unwrap_err();
     let text = error.to_string();
     assert!(text.contains("mqtt.addr = 0.0.0.0:1") && text.contains("--insecure"), "{text}");
 }
@@ -189,7 +211,9 @@ fn what_is_printed_holds_no_secret() {
     let config = loaded(Some(&file), &[], &[]).unwrap();
     let printed = render(&config);
     assert!(!printed.contains("canary") && !printed.contains(HASH), "{printed}");
-    for part in ["name = \"telegraf\"", "plain = \"shown\"", "name = \"ops\"", "topic = \"a/b\"", "<redacted>"] {
+    for part in
+        ["name = \"telegraf\"", "plain = \"shown\"", "name = \"ops\"", "topic = \"a/b\"", "<redacted>"]
+    {
         assert!(printed.contains(part), "{part}: {printed}");
     }
     toml::from_str::<toml::Table>(&printed).unwrap();

@@ -91,7 +91,10 @@ impl RefusedLines {
             return V3Body { error: "partial write of line protocol occurred", data: V3Data::Many(lines) };
         }
         // Newer servers say "line protocol parsing error"; InfluxDB's own Python client knows only this one.
-        V3Body { error: "parsing failed for write_lp endpoint", data: V3Data::One(self.rejected.first().map(line)) }
+        V3Body {
+            error: "parsing failed for write_lp endpoint",
+            data: V3Data::One(self.rejected.first().map(line)),
+        }
     }
 
     fn reasons(&self, dialect: Dialect) -> String {

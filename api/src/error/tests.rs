@@ -12,7 +12,7 @@ use storage::model::{DatabaseName, FieldType};
 use super::Dialect::{Native, V1, V2, V3};
 use super::{Dialect, Failure, RefusedLines};
 use crate::auth::Refusal;
-use crate::engine::SqlError;
+use query::Error as SqlError;
 
 async fn answer(failure: &Failure, dialect: Dialect) -> (StatusCode, HeaderMap, Value) {
     let (parts, body) = failure.answer(dialect).into_parts();
@@ -65,7 +65,13 @@ async fn failures_of_parameters_and_bodies_are_told_as_each_server_tells_them() 
     let v2_precision = Failure::Precision(Precision::v2("x").unwrap_err());
     check(v2_precision, V2, 400, v2("invalid", "invalid precision \"x\" (use ns, us, ms or s)")).await;
     check(Failure::BodyTooLarge(10), V1, 413, error("Request Entity Too Large")).await;
-    check(Failure::BodyTooLarge(10), V2, 413, v2("request too large", "max request size (10 bytes) exceeded")).await;
+    check(
+        Failure::BodyTooLarge(10),
+        V2,
+        413,
+        v2("request too large", "max request size (10 bytes) exceeded"),
+    )
+    .await;
     check(Failure::BodyTooLarge(10), V3, 413, error("max request size (10 bytes) exceeded")).await;
     let encoding = || Failure::BodyEncoding("zstd".into());
     check(encoding(), V1, 415, error("unacceptable content-encoding: zstd")).await;
@@ -78,13 +84,19 @@ async fn failures_of_parameters_and_bodies_are_told_as_each_server_tells_them() 
 
 #[tokio::test]
 async fn lines_that_cannot_be_read_are_told_as_each_server_tells_them() {
-    let rejected = || vec![line(2, "m", LineError::MissingFields.into()), line(5, "m f=x", LineError::InvalidValue("x".into()).into())];
+    let rejected = || {
+        vec![
+            line(2, "m", LineError::MissingFields.into()),
+            line(5, "m f=x", LineError::InvalidValue("x".into()).into()),
+        ]
+    };
     let reasons = "unable to parse 'm': missing fields\nunable to parse 'm f=x': invalid boolean";
     check(Failure::Lines(RefusedLines::some(rejected(), 0, "d", None)), V1, 400, error(reasons)).await;
     let partial = format!("partial write: {reasons} dropped=0 for database: d");
     check(Failure::Lines(RefusedLines::some(rejected(), 3, "d", None)), V1, 400, error(&partial)).await;
     let policy = format!("{partial} for retention policy: autogen");
-    check(Failure::Lines(RefusedLines::some(rejected(), 3, "d", Some("autogen"))), V1, 400, error(&policy)).await;
+    check(Failure::Lines(RefusedLines::some(rejected(), 3, "d", Some("autogen"))), V1, 400, error(&policy))
+        .await;
     check(Failure::Lines(RefusedLines::all(rejected())), V2, 400, v2("invalid", reasons)).await;
     let first = json!({ "original_line": "m", "line_number": 2, "error_message": "No fields were provided" });
     let all = json!({ "error": "parsing failed for write_lp endpoint", "data": first });
@@ -118,7 +130,8 @@ async fn lines_that_do_not_fit_the_schema_are_told_as_each_server_tells_them() {
 
 #[tokio::test]
 async fn an_answer_names_a_bounded_number_of_lines() {
-    let many = || (0..5_000).map(|number| line(number, "m", LineError::MissingFields.into())).collect::<Vec<_>>();
+    let many =
+        || (0..5_000).map(|number| line(number, "m", LineError::MissingFields.into())).collect::<Vec<_>>();
     let (_, _, body) = answer(&Failure::Lines(RefusedLines::some(many(), 0, "d", None)), V1).await;
     let text = body["error"].as_str().unwrap();
     assert_eq!(text.lines().count(), 101);
@@ -130,7 +143,8 @@ async fn an_answer_names_a_bounded_number_of_lines() {
 #[tokio::test]
 async fn a_refused_login_is_401_and_says_how_to_log_in() {
     let refused = |refusal| Failure::Unauthenticated(refusal);
-    let headers = check(refused(Refusal::Missing), V1, 401, error("unable to parse authentication credentials")).await;
+    let headers =
+        check(refused(Refusal::Missing), V1, 401, error("unable to parse authentication credentials")).await;
     assert_eq!(headers["www-authenticate"], "Basic realm=\"InfluxDB\"");
     assert_eq!(headers["x-influxdb-error"], "unable to parse authentication credentials");
     check(refused(Refusal::Unknown), V1, 401, error("authorization failed")).await;
@@ -186,8 +200,7 @@ async fn errors_of_queries_have_their_codes() {
         (SqlError::DatabaseNotFound("x".into()), 404),
         (SqlError::Deadline(Duration::from_secs(30)), 408),
         (SqlError::Memory("too much".into()), 429),
-        (SqlError::Busy { retry_after: Duration::from_secs(1) }, 429),
-        (SqlError::Unavailable { reason: "closing".into(), retry_after: Duration::from_secs(1) }, 503),
+        (SqlError::Busy { running: 4, waiting: 8 }, 429),
         (SqlError::Internal("/secret".into()), 500),
     ] {
         let (found, _, body) = answer(&error.into(), V3).await;

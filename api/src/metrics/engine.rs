@@ -57,7 +57,7 @@ impl Collector for EngineMetrics {
     }
 }
 
-fn put(
+pub(super) fn put(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
@@ -66,7 +66,10 @@ fn put(
     metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a float holds 100 days of nanoseconds exactly, and close after")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a float holds 100 days of nanoseconds exactly, and close after"
+)]
 fn seconds(nanos: u64) -> f64 {
     nanos as f64 / 1e9
 }

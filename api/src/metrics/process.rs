@@ -31,7 +31,8 @@ impl Collector for Process {
             let kind = counter.metric_type();
             counter.encode(encoder.encode_descriptor("process_cpu_seconds", help, None, kind)?)?;
         }
-        if let Some(bytes) = fs::read_to_string("/proc/self/status").ok().as_deref().and_then(resident_bytes) {
+        if let Some(bytes) = fs::read_to_string("/proc/self/status").ok().as_deref().and_then(resident_bytes)
+        {
             let gauge = ConstGauge::new(bytes);
             let kind = gauge.metric_type();
             let help = "Resident memory";

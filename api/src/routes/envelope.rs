@@ -27,7 +27,8 @@ const REQUEST_ID_BYTES: usize = 64;
 pub(super) async fn identify(request: Request, next: Next) -> Response {
     let id = request_id(&request);
     let text = id.to_str().unwrap_or_default();
-    let span = tracing::info_span!("request", id = text, method = %request.method(), path = request.uri().path());
+    let span =
+        tracing::info_span!("request", id = text, method = %request.method(), path = request.uri().path());
     let mut response = next.run(request).instrument(span).await;
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id.clone());
@@ -51,7 +52,11 @@ fn request_id(request: &Request) -> HeaderValue {
 }
 
 /// Ends a request that takes too long, which frees what it holds, and notes how long it took.
-pub(super) async fn limit_and_observe(State(surface): State<Surface>, request: Request, next: Next) -> Response {
+pub(super) async fn limit_and_observe(
+    State(surface): State<Surface>,
+    request: Request,
+    next: Next,
+) -> Response {
     let started = storage::clock::instant();
     let method = method_name(request.method());
     let dialect = Dialect::of_path(request.uri().path());

@@ -55,7 +55,7 @@ pub(super) async fn write(
         Dialect::V1 | Dialect::Native => surface.limits.v1_body_bytes,
     };
     let rules = body::Rules { limit: limit.0, dialect, budget: &surface.bodies };
-    let intake = surface.engine.intake()?;
+    let intake = surface.doors.intake()?;
     // Held until the answer: the write path refers to these bytes.
     let whole = body::read(headers, body, rules).await?;
     if dialect == Dialect::V3 {
@@ -65,8 +65,7 @@ pub(super) async fn write(
     let received = u64::try_from(whole.bytes.len()).unwrap_or(u64::MAX);
     surface.metrics.ingest_bytes.get_or_create(&source).inc_by(received);
     let started = storage::clock::instant();
-    let request =
-        LinesRequest { database: database.clone(), body: whole.bytes.clone(), precision, mode };
+    let request = LinesRequest { database: database.clone(), body: whole.bytes.clone(), precision, mode };
     let written = match intake.write_lines(request).await {
         Ok(written) => written,
         Err(error) => {
@@ -80,8 +79,7 @@ pub(super) async fn write(
     surface.metrics.rows.get_or_create(&source).inc_by(u64::try_from(written.rows).unwrap_or(u64::MAX));
     count_refused(surface, dialect, &written.rejected);
     if !written.rejected.is_empty() {
-        let lines =
-            RefusedLines::some(written.rejected, written.rows, database.as_str(), policy.as_deref());
+        let lines = RefusedLines::some(written.rejected, written.rows, database.as_str(), policy.as_deref());
         return Err(Failure::Lines(lines));
     }
     if written.lines == 0 && dialect == Dialect::V3 {

@@ -1,21 +1,27 @@
 //! All routes, in one list. Handlers only translate; each resource has its file.
 
+mod alerts;
 mod body;
 mod envelope;
 mod health;
 mod lines;
 mod metrics;
+mod native;
 mod parameters;
 mod ping;
 mod query_sql;
 mod query_v1;
 mod ready;
+pub(crate) mod registry;
+mod rules;
 mod write_v1;
 mod write_v2;
 mod write_v3;
 
 #[cfg(test)]
 mod tests;
+
+pub use native::router as native;
 
 use axum::Router;
 use axum::extract::OriginalUri;

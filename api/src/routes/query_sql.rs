@@ -4,11 +4,11 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse as _, Response};
+use query::format::{Format, encode};
 use serde::Deserialize;
 
 use super::body;
 use super::parameters::Parameters;
-use crate::engine::{self, Format, SqlRequest};
 use crate::error::{Dialect, Failure};
 use crate::surface::Surface;
 
@@ -26,7 +26,7 @@ struct Request {
     #[serde(default)]
     format: Option<String>,
     #[serde(default)]
-    params: Option<engine::Parameters>,
+    params: serde_json::Map<String, serde_json::Value>,
 }
 
 /// The statement of the address.
@@ -52,7 +52,9 @@ fn from_address(uri: &Uri) -> Result<Request, Failure> {
     let parameters = Parameters::of(uri);
     let text = |name: &str| Some(parameters.get(name).to_owned()).filter(|text| !text.is_empty());
     let params = text("params").map(|json| serde_json::from_str(&json)).transpose();
-    let params = params.map_err(|error| Failure::Parameter(format!("params is not a JSON object: {error}")))?;
+    let params =
+        params.map_err(|error| Failure::Parameter(format!("params is not a JSON object: {error}")))?;
+    let params = params.unwrap_or_default();
     let (db, q) = (parameters.get("db").to_owned(), parameters.get("q").to_owned());
     Ok(Request { db, q, format: text("format"), params })
 }
@@ -73,11 +75,15 @@ async fn run(surface: &Surface, request: Request, headers: &HeaderMap) -> Result
         Some(name) => format_of_name(name)?,
         None => format_of_accept(headers),
     };
-    let parameters = request.params.unwrap_or_default();
-    let sql = SqlRequest { database: request.db, sql: request.q, format, parameters };
-    let answer = surface.engine.sql()?.query(sql).await?;
+    if !request.params.is_empty() {
+        return Err(Failure::Parameter(
+            "params are not supported: write the values into the statement".into(),
+        ));
+    }
+    let result = surface.doors.queries()?.query(Some(&request.db), &request.q).await?;
+    let body = Body::from_stream(encode(format, result)?);
     let content_type = [(header::CONTENT_TYPE, format.content_type())];
-    Ok((content_type, Body::from_stream(answer.body)).into_response())
+    Ok((content_type, body).into_response())
 }
 
 fn format_of_name(name: &str) -> Result<Format, Failure> {

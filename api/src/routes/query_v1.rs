@@ -49,7 +49,12 @@ pub(super) async fn get(State(surface): State<Surface>, uri: Uri) -> Response {
 }
 
 /// The statements of the address or of the form.
-pub(super) async fn post(State(surface): State<Surface>, uri: Uri, headers: HeaderMap, body: Body) -> Response {
+pub(super) async fn post(
+    State(surface): State<Surface>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
     let mut parameters = Parameters::of(&uri);
     let rules = body::Rules { limit: FORM_BYTES, dialect: Dialect::V1, budget: &surface.bodies };
     let result = match body::read(&headers, body, rules).await {
@@ -83,7 +88,7 @@ async fn answer(surface: &Surface, parameters: &Parameters) -> Result<Response, 
 }
 
 fn databases(surface: &Surface) -> Result<Series, Failure> {
-    let names = surface.engine.intake()?.engine().catalog().databases();
+    let names = surface.doors.intake()?.engine().catalog().databases();
     let values = names.iter().map(|name| [name.as_str().to_owned()]).collect();
     Ok(Series { name: "databases", columns: ["name"], values })
 }
@@ -95,7 +100,7 @@ async fn create(surface: &Surface, name: &str) -> Result<Option<String>, Failure
         Ok(name) => name,
         Err(error) => return Ok(Some(error.to_string())),
     };
-    match surface.engine.intake()?.create_database(name).await {
+    match surface.doors.intake()?.create_database(name).await {
         Ok(()) => Ok(None),
         Err(WriteError::Storage(error)) if error.kind() == storage::ErrorKind::LimitExceeded => {
             Ok(Some(error.to_string()))

@@ -8,8 +8,6 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use axum::routing::get;
-use futures::{FutureExt as _, StreamExt as _};
-use futures::future::BoxFuture;
 use ingest::intake::Intake;
 use ingest::ring::Ring;
 use ingest::writer::Writer;
@@ -20,7 +18,6 @@ use tower::ServiceExt as _;
 
 use super::router;
 use crate::config::{Config, Token};
-use crate::engine::{Sql, SqlAnswer, SqlError, SqlRequest};
 use crate::surface::Surface;
 
 /// A whole surface; the writer ends when the ring's last owner is gone.
@@ -57,9 +54,13 @@ async fn stand_with(config: Config) -> Stand {
     let (engine, committer) = Engine::open(EngineConfig::new(folder.path())).await.unwrap();
     let ring = Arc::new(Ring::default());
     let writer = Writer::start(committer, Arc::clone(&ring), Arc::default()).unwrap();
+    let source = query::Source { engine: engine.clone(), external: query::ExternalTables::default() };
+    let queries =
+        query::QueryService::new(source, query::Settings::new(folder.path().join("spill"))).unwrap();
     let intake = Intake::new(engine, ring, config.write.create_on_write);
     let surface = Surface::new(&config);
-    assert!(surface.engine.open_writes(intake.clone()));
+    assert!(surface.doors.open_queries(Arc::new(queries)));
+    assert!(surface.doors.open_writes(intake.clone()));
     let more = Router::new().route("/api/v1/panic", get(panics)).route("/api/v1/slow", get(never));
     let router = router(&surface, more);
     Stand { router, surface, intake, writer: Some(writer), _folder: folder }
@@ -170,7 +171,8 @@ async fn a_line_that_cannot_be_read_costs_its_neighbours_only_where_the_contract
     let message = json!({ "code": "invalid", "message": "unable to parse 'bad': missing fields" });
     assert_eq!((v2.status, v2.json(), stand.rows("two", "m")), (400, message, 0));
 
-    let line = json!({ "original_line": "bad", "line_number": 2, "error_message": "No fields were provided" });
+    let line =
+        json!({ "original_line": "bad", "line_number": 2, "error_message": "No fields were provided" });
     let v3 = stand.post("/api/v3/write_lp?db=three", MIXED).await;
     let body = json!({ "error": "partial write of line protocol occurred", "data": [line] });
     assert_eq!((v3.status, v3.json(), stand.rows("three", "m")), (400, body, 2));
@@ -184,7 +186,12 @@ async fn a_type_conflict_drops_its_line_and_no_other() {
     let stand = stand().await;
     for (uri, database, status, part) in [
         ("/write?db=one", "one", 400, "partial write: field type conflict: input field \\\"f\\\""),
-        ("/api/v2/write?bucket=two", "two", 422, "failure writing points to database: partial write: field type"),
+        (
+            "/api/v2/write?bucket=two",
+            "two",
+            422,
+            "failure writing points to database: partial write: field type",
+        ),
         ("/api/v3/write_lp?db=three", "three", 400, "iox::column_type::field::string"),
     ] {
         assert_eq!(stand.post(uri, "m f=1.5 1").await.status, 204);
@@ -252,7 +259,10 @@ async fn databases_are_made_and_listed_as_telegraf_asks() {
     let series = json!([{ "name": "databases", "columns": ["name"], "values": [["telegraf"]] }]);
     assert_eq!(answer["results"][1], json!({ "statement_id": 1, "series": series }));
     let missing = stand.get("/query").await;
-    assert_eq!((missing.status, missing.json()), (400, json!({ "error": "missing required parameter \"q\"" })));
+    assert_eq!(
+        (missing.status, missing.json()),
+        (400, json!({ "error": "missing required parameter \"q\"" }))
+    );
     let other = stand.get("/query?db=d&q=SELECT+1").await;
     let text = "error parsing query: found SELECT, expected CREATE DATABASE or SHOW DATABASES";
     assert_eq!((other.status, other.json()), (400, json!({ "error": text })));
@@ -288,7 +298,8 @@ async fn beyond_loopback_metrics_need_a_token() {
     config.http.addr = "0.0.0.0:8181".parse().unwrap();
     let stand = stand_with(config).await;
     assert_eq!(stand.get("/metrics").await.status, 401);
-    let request = Request::get("/metrics").header("authorization", "Bearer open-sesame").body(Body::empty()).unwrap();
+    let request =
+        Request::get("/metrics").header("authorization", "Bearer open-sesame").body(Body::empty()).unwrap();
     assert_eq!(stand.send(request).await.status, 200);
 }
 
@@ -370,49 +381,40 @@ async fn a_client_may_name_its_request_but_not_write_into_the_log() {
     check(&"x".repeat(65), false).await;
 }
 
-/// Answers the request it got, as JSON; says no to `DROP`.
-struct Echo;
-
-impl Sql for Echo {
-    fn query(&self, request: SqlRequest) -> BoxFuture<'_, Result<SqlAnswer, SqlError>> {
-        async move {
-            if request.sql.starts_with("DROP") {
-                return Err(SqlError::Invalid("only statements that read are allowed".into()));
-            }
-            let SqlRequest { database, sql, format, parameters } = request;
-            let text = format!("{database}|{sql}|{format:?}|{}", Value::Object(parameters));
-            Ok(SqlAnswer { body: futures::stream::iter([Ok(text.into())]).boxed() })
-        }
-        .boxed()
-    }
-}
-
-#[tokio::test]
-async fn a_query_reaches_the_service_as_it_was_sent() {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_is_answered_in_the_format_that_was_asked_for() {
     let stand = stand().await;
-    assert!(stand.surface.engine.open_queries(Arc::new(Echo)));
+    assert_eq!(stand.post("/write?db=d", "m,h=a f=1.5 1000000000").await.status, 204);
     let check = |answer: &Answer, content_type: &str, body: &str| {
         let found = (answer.status, answer.headers["content-type"].to_str().unwrap(), answer.body.as_ref());
         assert_eq!(found, (200, content_type, body.as_bytes()));
     };
-    let get = stand.get("/api/v3/query_sql?db=d&q=SELECT+1&format=csv&params=%7B%22a%22%3A1%7D").await;
-    check(&get, "text/csv; charset=utf-8", "d|SELECT 1|Csv|{\"a\":1}");
-    let plain = stand.get("/api/v3/query_sql?db=d&q=SELECT+1").await;
-    check(&plain, "application/json", "d|SELECT 1|Json|{}");
-    let body = json!({ "db": "d", "q": "SELECT 2", "format": "jsonl", "params": { "b": "x" } }).to_string();
-    check(&stand.post("/api/v3/query_sql", body).await, "application/jsonl", "d|SELECT 2|JsonLines|{\"b\":\"x\"}");
-    let request = Request::get("/api/v3/query_sql?db=d&q=SELECT+1").header("accept", "text/html, text/csv;q=0.5");
+    let q = "SELECT+h,time,f+FROM+m";
+    let csv = "h,time,f\na,1970-01-01T00:00:01,1.5\n";
+    check(
+        &stand.get(&format!("/api/v3/query_sql?db=d&q={q}&format=csv")).await,
+        "text/csv; charset=utf-8",
+        csv,
+    );
+    let row = "{\"h\":\"a\",\"time\":\"1970-01-01T00:00:01\",\"f\":1.5}";
+    let plain = stand.get(&format!("/api/v3/query_sql?db=d&q={q}")).await;
+    check(&plain, "application/json", &format!("[{row}]"));
+    let body = json!({ "db": "d", "q": "SELECT h,time,f FROM m", "format": "jsonl" }).to_string();
+    check(&stand.post("/api/v3/query_sql", body).await, "application/jsonl", &format!("{row}\n"));
+    let request =
+        Request::get(format!("/api/v3/query_sql?db=d&q={q}")).header("accept", "text/html, text/csv;q=0.5");
     let accepted = stand.send(request.body(Body::empty()).unwrap()).await;
-    check(&accepted, "text/csv; charset=utf-8", "d|SELECT 1|Csv|{}");
+    check(&accepted, "text/csv; charset=utf-8", csv);
     for format in ["pretty", "parquet", "arrow"] {
-        assert_eq!(stand.get(&format!("/api/v3/query_sql?db=d&q=x&format={format}")).await.status, 200);
+        assert_eq!(stand.get(&format!("/api/v3/query_sql?db=d&q={q}&format={format}")).await.status, 200);
     }
+    assert_eq!(stand.get("/api/v3/query_sql?db=other&q=SELECT+1").await.status, 404);
 }
 
 #[tokio::test]
 async fn a_wrong_query_is_400_and_says_why() {
     let stand = stand().await;
-    assert!(stand.surface.engine.open_queries(Arc::new(Echo)));
+    assert_eq!(stand.post("/write?db=d", "m f=1 1").await.status, 204);
     let check = async |answer: Answer, part: &str| {
         let text = answer.json()["error"].as_str().unwrap().to_owned();
         assert_eq!(answer.status, 400, "{text}");
@@ -425,5 +427,13 @@ async fn a_wrong_query_is_400_and_says_why() {
     check(stand.get("/api/v3/query_sql?q=x").await, "missing field `db`").await;
     check(stand.get("/api/v3/query_sql?db=d&q=x&format=xml").await, "invalid format \"xml\"").await;
     check(stand.get("/api/v3/query_sql?db=d&q=x&params=1").await, "params is not a JSON object").await;
-    check(stand.get("/api/v3/query_sql?db=d&q=DROP+TABLE+x").await, "only statements that read").await;
+    check(stand.get("/api/v3/query_sql?db=d&q=x&params=%7B%22a%22%3A1%7D").await, "params are not supported")
+        .await;
+    for statement in ["DROP+TABLE+m", "SET+a+%3D+1", "SELECT+nothing+FROM+m", "COPY+m+TO+%27%2Ftmp%2Fx%27"] {
+        assert_eq!(
+            stand.get(&format!("/api/v3/query_sql?db=d&q={statement}")).await.status,
+            400,
+            "{statement}"
+        );
+    }
 }

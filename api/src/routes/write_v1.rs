@@ -13,7 +13,12 @@ use crate::error::{Dialect, Failure};
 use crate::surface::Surface;
 
 /// 204, or an error in InfluxDB 1's words.
-pub(super) async fn post(State(surface): State<Surface>, uri: Uri, headers: HeaderMap, body: Body) -> Response {
+pub(super) async fn post(
+    State(surface): State<Surface>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
     let result = match understand(&Parameters::of(&uri)) {
         Ok(write) => lines::write(&surface, write, &headers, body).await,
         Err(failure) => Err(failure),

@@ -97,8 +97,12 @@ impl<'a> Appended<'a> {
     /// [`Error::LogPoisoned`](crate::Error::LogPoisoned): whether the group is durable is unknown, and the log
     /// takes no more (LOG-4).
     pub fn sync(self) -> Result<Durable<'a>> {
-        self.committer.shared.log.lock().sync()?;
         let shared = &self.committer.shared;
+        let synced = shared.log.lock().sync();
+        if let Err(error) = synced {
+            shared.log_fault.get_or_init(|| error.to_string());
+            return Err(error);
+        }
         shared.logged.lock().append(&mut self.committer.definitions);
         Ok(Durable { appended: self })
     }

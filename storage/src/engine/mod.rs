@@ -20,8 +20,8 @@ mod recovery;
 mod tests;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use object_store::ObjectStore;
@@ -102,6 +102,8 @@ pub(crate) struct Shared {
     pub(crate) memory: AtomicUsize,
     /// When the oldest row that is not sealed came.
     pub(crate) oldest_unsealed: Mutex<Option<Instant>>,
+    /// Why the log takes no more writes (LOG-4).
+    pub(crate) log_fault: OnceLock<String>,
     /// Wakes the flusher when there is something to flush.
     pub(crate) flush_wanted: Notify,
     pub(crate) table_store: Arc<dyn ObjectStore>,
@@ -208,6 +210,12 @@ impl Engine {
     #[must_use]
     pub fn durable_frame(&self) -> FrameNumber {
         FrameNumber::new(self.shared.durable_frame.load(Ordering::Acquire))
+    }
+
+    /// Why the log takes no more writes; `None` while it does.
+    #[must_use]
+    pub fn log_fault(&self) -> Option<String> {
+        self.shared.log_fault.get().cloned()
     }
 
     /// The number of segments of the log, and the first frame that it still holds.

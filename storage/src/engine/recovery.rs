@@ -103,6 +103,7 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
         logged: Mutex::new(logged),
         memory: AtomicUsize::new(0),
         oldest_unsealed: Mutex::new(None),
+        log_fault: std::sync::OnceLock::new(),
         flush_wanted: tokio::sync::Notify::new(),
         table_store,
         staged_store,

@@ -50,9 +50,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Statement>, String> {
 }
 
 fn statement(tokens: &[Token]) -> Result<Statement, String> {
-    let is_word = |at: usize, word: &str| {
-        matches!(tokens.get(at), Some(Token::Word(found)) if found.eq_ignore_ascii_case(word))
-    };
+    let is_word = |at: usize, word: &str| matches!(tokens.get(at), Some(Token::Word(found)) if found.eq_ignore_ascii_case(word));
     if is_word(0, "SHOW") && is_word(1, "DATABASES") {
         return end(tokens, 2).map(|()| Statement::ShowDatabases);
     }
@@ -164,7 +162,9 @@ mod tests {
 
     #[test]
     fn no_text_panics() {
-        for text in ["\"", "\\", "ä", "°;°", "CREATE DATABASE \"°", "_", "\u{0}", "''", "CREATE \"DATABASE\" x"] {
+        for text in
+            ["\"", "\\", "ä", "°;°", "CREATE DATABASE \"°", "_", "\u{0}", "''", "CREATE \"DATABASE\" x"]
+        {
             assert!(parse(text).is_err(), "{text}");
         }
     }

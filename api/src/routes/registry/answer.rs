@@ -97,11 +97,6 @@ pub(super) fn not_modified(rev: Rev) -> Response {
     (StatusCode::NOT_MODIFIED, [(header::ETAG, etag(rev))]).into_response()
 }
 
-/// 200 with any JSON.
-pub(super) fn json(body: &Json) -> Reply {
-    Ok(Answer::ok(body)?.into_response())
-}
-
 fn etag(rev: Rev) -> String {
     format!("\"{}\"", rev.number())
 }

@@ -5,7 +5,6 @@ use axum::response::IntoResponse;
 use serde::Serialize;
 use storage::registry::{Device, Transition};
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use super::answer::{Answer, Reply};
 use super::call::Call;

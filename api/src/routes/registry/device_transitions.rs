@@ -5,7 +5,6 @@ use serde::Serialize;
 use serde_json::Value as Json;
 use storage::registry::{Device, DeviceState, Faults};
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use super::answer::{Reply, Start, start};
 use super::body::BodyReader;

@@ -1,0 +1,36 @@
+//! Busbar's own resources below `/api/v1`, and their description at `/openapi.json`.
+
+use std::sync::Arc;
+
+use axum::routing::get;
+use axum::{Json, Router};
+use storage::registry::Registry;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{alerts, registry, rules};
+use crate::surface::Surface;
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Busbar",
+    description = "The registry, alert rules and alerts of a Busbar engine. Errors are application/problem+json (RFC 9457).",
+    license(name = "Apache-2.0", identifier = "Apache-2.0")
+))]
+struct Description;
+
+/// The routes of the registry, of rules and of alerts, with `/openapi.json`.
+pub fn router(surface: &Surface, registry: &Arc<Registry>) -> Router {
+    let own = OpenApiRouter::new()
+        .routes(routes!(rules::list, rules::create))
+        .routes(routes!(rules::read, rules::put, rules::delete))
+        .routes(routes!(alerts::firing))
+        .routes(routes!(alerts::history))
+        .with_state(surface.clone());
+    let (router, description) = OpenApiRouter::with_openapi(Description::openapi())
+        .nest("/api/v1", registry::router().with_state(Arc::clone(registry)).merge(own))
+        .split_for_parts();
+    let description = Arc::new(description);
+    router.route("/openapi.json", get(async move || Json(Arc::clone(&description))))
+}
