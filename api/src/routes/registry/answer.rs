@@ -5,7 +5,6 @@
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
 use storage::registry::{Begin, RegistryError, Rev, Write};
 
 use super::call::Call;
