@@ -49,10 +49,7 @@ const PACKET_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a client that promises no keep-alive may be silent: a battery sensor reports every hour or so.
 const SILENCE: Duration = Duration::from_secs(2 * 3_600);
 
-/// Serves one connection to its end.
-///
-/// # Errors
-/// Why it ended; there is always a reason.
+/// Serves one connection to its end, and counts and tells why it ended.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
     shared: Arc<Shared>,
@@ -64,25 +61,29 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         shaken = timeout(
             shared.config.connect_timeout,
             shake(&mut stream, &mut received, shared.authenticate.as_ref(), number),
-        ) => shaken,
-        () = stopped(&mut stopping) => return Close::Stopping,
+        ) => shaken.unwrap_or(Err(Close::TooSlow)),
+        () = stopped(&mut stopping) => Err(Close::Stopping),
     };
+    let metrics = shared.metrics.clone();
     let welcome = match shaken {
-        Ok(Ok(welcome)) => welcome,
-        Ok(Err(close)) => {
+        Ok(welcome) => welcome,
+        Err(close) => {
+            close.count(metrics.record());
             if matches!(close, Close::Refused(_) | Close::Version(_)) {
                 linger(&mut stream).await;
             }
             return close;
         }
-        Err(_) => return Close::TooSlow,
     };
     let mut connection = Connection::new(stream, received, shared, welcome);
     let close = match connection.run(&mut stopping).await {
         Ok(never) => match never {},
         Err(close) => close,
     };
-    connection.finish(close).await
+    // Counted before the client can notice.
+    close.count(metrics.record());
+    connection.finish(&close).await;
+    close
 }
 
 /// Resolves when the listener stops.
@@ -292,7 +293,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Finishes what was begun, acknowledges it if the client still listens, and closes.
-    async fn finish(mut self, close: Close) -> Close {
+    async fn finish(mut self, close: &Close) {
         self.reserved = None;
         let mut listens = !matches!(close, Close::DoesNotRead | Close::Io(_));
         while !self.in_flight.is_empty() && !matches!(close, Close::Unavailable(_)) {
@@ -305,7 +306,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if listens && self.send().await.is_ok() && !matches!(close, Close::ByClient) {
             linger(&mut self.stream).await;
         }
-        close
     }
 }
 
