@@ -3,8 +3,8 @@
 //! Invariants:
 //! - A PUBACK is written only after the publish's future is `Ok` (or its payload can never be stored), and after the
 //!   PUBACKs of all PUBLISHes before it.
-//! - At most `max_in_flight` publishes and, but for one packet, `max_in_flight_bytes` are held; a packet's bytes are
-//!   taken from the budget of all connections as soon as its length is known, before the rest of it is read.
+//! - At most `max_in_flight` publishes and, but for one packet, `max_in_flight_bytes` are held; a PUBLISH's bytes
+//!   are taken from the budget of all connections as soon as its length is known, before the rest of it is read.
 //! - However a connection ends, what it has begun to publish is finished, unless storage is unavailable.
 
 use std::future::Future;
@@ -31,8 +31,17 @@ const READ_BYTES: usize = 1 << 10;
 /// Room for the next read while publishes are in flight, which tells a busy connection.
 const BUSY_READ_BYTES: usize = 16 << 10;
 
+/// Bytes of a packet that is no PUBLISH: a SUBSCRIBE with a hundred filters. They are not taken from the budget.
+const CONTROL_BYTES: usize = 16 << 10;
+
 /// How long a client may take to read its acknowledgements. They are 4 bytes each: only a dead one takes so long.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long, and for how many bytes, a client is still read that is being closed. To close a socket with unread
+/// bytes resets it, and a reset may overtake the last acknowledgements.
+const LINGER: Duration = Duration::from_millis(500);
+/// See [`LINGER`].
+const LINGER_BYTES: u64 = 1 << 20;
 
 /// How long a packet may take from its first bytes to its last. It holds a part of the common budget meanwhile.
 const PACKET_TIMEOUT: Duration = Duration::from_secs(60);
@@ -40,10 +49,7 @@ const PACKET_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a client that promises no keep-alive may be silent: a battery sensor reports every hour or so.
 const SILENCE: Duration = Duration::from_secs(2 * 3_600);
 
-/// Serves one connection to its end.
-///
-/// # Errors
-/// Why it ended; there is always a reason.
+/// Serves one connection to its end, and counts and tells why it ended.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
     shared: Arc<Shared>,
@@ -55,20 +61,29 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         shaken = timeout(
             shared.config.connect_timeout,
             shake(&mut stream, &mut received, shared.authenticate.as_ref(), number),
-        ) => shaken,
-        () = stopped(&mut stopping) => return Close::Stopping,
+        ) => shaken.unwrap_or(Err(Close::TooSlow)),
+        () = stopped(&mut stopping) => Err(Close::Stopping),
     };
+    let metrics = shared.metrics.clone();
     let welcome = match shaken {
-        Ok(Ok(welcome)) => welcome,
-        Ok(Err(close)) => return close,
-        Err(_) => return Close::TooSlow,
+        Ok(welcome) => welcome,
+        Err(close) => {
+            close.count(metrics.record());
+            if matches!(close, Close::Refused(_) | Close::Version(_)) {
+                linger(&mut stream).await;
+            }
+            return close;
+        }
     };
     let mut connection = Connection::new(stream, received, shared, welcome);
     let close = match connection.run(&mut stopping).await {
         Ok(never) => match never {},
         Err(close) => close,
     };
-    connection.finish(close).await
+    // Counted before the client can notice.
+    close.count(metrics.record());
+    connection.finish(&close).await;
+    close
 }
 
 /// Resolves when the listener stops.
@@ -182,9 +197,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Takes all packets that are there, as far as there is room; says what is needed for more, and whether any
     /// packet was taken.
     fn take_packets(&mut self) -> Result<(Need, bool), Close> {
-        let limit = self.shared.config.max_packet_bytes;
         let mut progress = false;
         loop {
+            let is_publish = wire::is_publish(&self.received);
+            let limit = match is_publish {
+                true => self.shared.config.max_packet_bytes,
+                false => CONTROL_BYTES.min(self.shared.config.max_packet_bytes),
+            };
             if !self.in_flight.has_room(&self.shared.config) {
                 return Ok((Need::Room, progress));
             }
@@ -192,7 +211,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let (Front::Part(bytes) | Front::Whole(bytes)) = front else {
                 return Ok((Need::Bytes(Patience::Idle), progress));
             };
-            if self.reserved.is_none() {
+            if is_publish && self.reserved.is_none() {
                 let bytes = self.shared.budget_for(bytes);
                 match self.shared.budget.clone().try_acquire_many_owned(bytes) {
                     Ok(permit) => self.reserved = Some(permit),
@@ -274,7 +293,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Finishes what was begun, acknowledges it if the client still listens, and closes.
-    async fn finish(mut self, close: Close) -> Close {
+    async fn finish(mut self, close: &Close) {
         self.reserved = None;
         let mut listens = !matches!(close, Close::DoesNotRead | Close::Io(_));
         while !self.in_flight.is_empty() && !matches!(close, Close::Unavailable(_)) {
@@ -284,11 +303,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             listens = listens && self.send().await.is_ok();
         }
-        if listens && self.send().await.is_ok() {
-            timeout(WRITE_TIMEOUT, self.stream.shutdown()).await.ok();
+        if listens && self.send().await.is_ok() && !matches!(close, Close::ByClient) {
+            linger(&mut self.stream).await;
         }
-        close
     }
+}
+
+/// Closes so that what was sent arrives: see [`LINGER`].
+async fn linger<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) {
+    let rest = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await
+    };
+    timeout(LINGER, rest).await.ok();
 }
 
 /// The future's result, or never.

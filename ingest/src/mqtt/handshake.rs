@@ -26,6 +26,8 @@ pub(super) struct Welcome {
     pub(super) session: Session,
     /// Seconds; 0 if the client promises nothing.
     pub(super) keep_alive: u16,
+    /// Whether the client asked for a session that outlives the connection.
+    resumes: bool,
 }
 
 /// Reads CONNECT, asks whether it may, and answers. `received` keeps what came after CONNECT. `number` is the
@@ -45,10 +47,13 @@ pub(super) async fn shake<S: AsyncRead + AsyncWrite + Unpin>(
         Err(close) => Err(close),
     };
     let answer = match &welcome {
-        Ok(_) => connack(ConnectReturnCode::Success)?,
-        Err(Close::Refused(refused)) => connack(code(*refused))?,
+        // A session holds subscriptions and messages to the client. There are none, so nothing is missing from the
+        // session that a client resumes. It matters: some clients (rumqttc) send unacknowledged messages again
+        // only if their session is said to be present.
+        Ok(welcome) => connack(ConnectReturnCode::Success, welcome.resumes)?,
+        Err(Close::Refused(refused)) => connack(code(*refused), false)?,
         Err(Close::Version(VERSION_5)) => BytesMut::from(CONNACK_5_UNSUPPORTED.as_slice()),
-        Err(Close::Version(_)) => connack(ConnectReturnCode::RefusedProtocolVersion)?,
+        Err(Close::Version(_)) => connack(ConnectReturnCode::RefusedProtocolVersion, false)?,
         Err(_) => return welcome,
     };
     stream.write_all(&answer).await?;
@@ -88,12 +93,12 @@ async fn admit(connect: Connect, authenticate: &dyn Authenticate, number: u64) -
     let username = login.map(|login| login.username.as_str()).filter(|text| !text.is_empty());
     let password = login.map(|login| login.password.as_bytes()).filter(|bytes| !bytes.is_empty());
     let session = authenticate.connect(&client_id, username, password).await?;
-    Ok(Welcome { session, keep_alive: connect.keep_alive })
+    Ok(Welcome { session, keep_alive: connect.keep_alive, resumes: !connect.clean_session })
 }
 
-fn connack(code: ConnectReturnCode) -> Result<BytesMut, Close> {
+fn connack(code: ConnectReturnCode, session_present: bool) -> Result<BytesMut, Close> {
     let mut out = BytesMut::new();
-    wire::put(&Packet::ConnAck(ConnAck { session_present: false, code }), &mut out)?;
+    wire::put(&Packet::ConnAck(ConnAck { session_present, code }), &mut out)?;
     Ok(out)
 }
 

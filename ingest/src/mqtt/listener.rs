@@ -127,12 +127,10 @@ async fn connection(
     stopping: watch::Receiver<bool>,
     number: u64,
 ) {
-    let metrics = shared.metrics.clone();
-    let _open = metrics.hold_open();
+    let _open = shared.metrics.hold_open();
     // Acknowledgements are small and waited for. Without the option they are only later.
     stream.set_nodelay(true).ok();
     let close = serve(stream, shared, stopping, number).await;
-    close.count(metrics.record());
     tracing::debug!(%peer, number, reason = %close, "connection closed");
 }
 

@@ -17,8 +17,10 @@ pub(super) enum Front {
     Whole(usize),
 }
 
-/// The type of a CONNECT packet in the first byte.
+/// The type of a CONNECT packet, the upper half of its first byte.
 const CONNECT: u8 = 1;
+/// The type of a PUBLISH packet.
+const PUBLISH: u8 = 3;
 
 /// Looks at the front of the received bytes.
 ///
@@ -34,6 +36,11 @@ pub(super) fn front(received: &BytesMut, limit: usize) -> Result<Front, Close> {
         Err(Error::PayloadSizeLimitExceeded(bytes)) => Err(Close::TooLarge { bytes, limit }),
         Err(error) => Err(Close::Malformed(error)),
     }
+}
+
+/// Whether a PUBLISH stands at the front, as far as its first byte says.
+pub(super) fn is_publish(received: &[u8]) -> bool {
+    received.first().is_some_and(|first| first >> 4 == PUBLISH)
 }
 
 /// Whether the length of the packet is there: its bytes end with one below 128.
@@ -53,7 +60,7 @@ pub(super) fn take(received: &mut BytesMut, limit: usize) -> Result<Packet, Clos
 /// Checks the lower half of the first byte, which is reserved for all packets but PUBLISH.
 fn check_fixed_flags(first: u8) -> Result<(), Close> {
     let expected = match first >> 4 {
-        3 => return Ok(()),
+        PUBLISH => return Ok(()),
         6 | 8 | 10 => 0b0010,
         _ => 0,
     };
