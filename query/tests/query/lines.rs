@@ -32,7 +32,11 @@ pub(crate) fn parse(line: &str) -> Line {
     Line {
         table: key.next().unwrap().to_owned(),
         tags: key.map(pair).collect(),
-        fields: split_outside_quotes(fields).into_iter().map(pair).map(|(name, value)| (name, field_value(&value))).collect(),
+        fields: split_outside_quotes(fields)
+            .into_iter()
+            .map(pair)
+            .map(|(name, value)| (name, field_value(&value)))
+            .collect(),
         time: time.parse().expect("a time in nanoseconds"),
     }
 }

@@ -4,12 +4,6 @@ use arrow::util::pretty::pretty_format_batches;
 
 use super::world::World;
 
-/// The physical plan, with what was counted while it ran.
-async fn analyzed(world: &World, sql: &str) -> String {
-    let rows = world.query(&format!("EXPLAIN ANALYZE VERBOSE {sql}")).await.unwrap();
-    pretty_format_batches(&rows).unwrap().to_string()
-}
-
 async fn explained(world: &World, sql: &str) -> String {
     let rows = world.query(&format!("EXPLAIN {sql}")).await.unwrap();
     pretty_format_batches(&rows).unwrap().to_string()
@@ -69,7 +63,7 @@ async fn only_tests_of_identity_act_below_the_merge() {
     let mut world = two_files().await;
     world.write_text("s,device=b v=9.0 1000\ns,device=b v=9.0 2000");
     let sql = "SELECT w FROM s WHERE v = 9.0 AND device = 'b' AND time >= to_timestamp_nanos(1001)";
-    let plan = analyzed(&world, sql).await;
+    let plan = explained(&world, sql).await;
     let (above, below) = plan.split_once("LastWriteWinsExec").expect("files and memory overlap");
     assert!(above.contains("v@") && above.contains("= 9"), "{plan}");
     assert!(below.contains("predicate=") && below.contains("device@0 = b"), "{plan}");
