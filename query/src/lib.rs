@@ -4,16 +4,16 @@
 //! format that a client asked for.
 //!
 //! This crate does not know HTTP, tokens, line protocol, or how rows become durable. It depends on `storage`
-//! only. Invariants: VIEW-1 (one snapshot per query, see [`catalog`]) and VIEW-2 (what may be pushed below
-//! last-write-wins, see [`table`]).
+//! only. Invariants: VIEW-1 (one snapshot per query, see `catalog`) and VIEW-2 (what may be pushed below
+//! last-write-wins, see `table`).
 
-pub mod catalog;
+mod catalog;
 mod error;
 pub mod format;
 pub mod limits;
 mod service;
 mod source;
-pub mod table;
+mod table;
 
 pub use catalog::{ExternalError, ExternalTable, ExternalTables};
 pub use error::{Error, ErrorKind, Result};

@@ -162,7 +162,7 @@ fn nanos(expr: &Expr) -> Option<i64> {
     }
 }
 
-/// `tag = 'value'` and `tag IN ('value', ...)`.
+/// `tag = 'value'` and `tag IN ('value', ...)`, of which the planner makes a chain of `OR` when it is short.
 fn tag_test(filter: &Expr, schema: &TableSchema) -> Option<TagTest> {
     let tag = |expr: &Expr| match expr {
         Expr::Column(column) => schema.tag(&column.name),
@@ -176,6 +176,11 @@ fn tag_test(filter: &Expr, schema: &TableSchema) -> Option<TagTest> {
                 _ => return None,
             };
             Some(TagTest { position, values: HashSet::from([value]) })
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
+            let (mut left, right) = (tag_test(left, schema)?, tag_test(right, schema)?);
+            left.values.extend(right.values);
+            (left.position == right.position).then_some(left)
         }
         Expr::InList(InList { expr, list, negated: false }) => {
             let values = list.iter().map(literal_text).collect::<Option<HashSet<_>>>()?;

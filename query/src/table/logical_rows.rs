@@ -1,15 +1,16 @@
 //! Turns the stored rows of one source (files that overlap nothing, one file, or the memory) into the columns
 //! that SQL shows, and says which source they came from where sources must be merged.
 //!
-//! Invariants: the input has the columns that the logical ones need; a ranked source keeps the order of its
-//! input, which is that of all tags and time; what the plan reads stays on disk and accounted in memory while
+//! Invariants: the input has the columns that the logical ones need; a ranked source gives rows in the order of
+//! its input, one partition in the order of all tags and time; what the plan reads stays on disk and accounted in memory while
 //! the plan lives (`pins`).
 
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampNanosecondType};
 use datafusion::common::Statistics;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::config::ConfigOptions;
@@ -24,7 +25,7 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
 };
 use futures::StreamExt;
-use storage::model::{DataFile, TableSchema};
+use storage::model::{DataFile, TableSchema, TimeRange, Timestamp};
 
 use super::order::{RANK_COLUMN, merge_order};
 use super::stored;
@@ -35,7 +36,7 @@ pub(super) struct Pins {
     /// Files: storage removes a file from disk only when nobody holds it.
     pub(super) files: Vec<Arc<DataFile>>,
     /// The rows that were copied out of the memtables.
-    pub(super) memory: Option<MemoryReservation>,
+    pub(super) memory: Option<Arc<MemoryReservation>>,
 }
 
 /// Which columns of which table a source gives.
@@ -45,6 +46,16 @@ pub(super) struct Columns {
     pub(super) table: Arc<TableSchema>,
     /// Positions in the table's logical schema.
     pub(super) positions: Vec<usize>,
+    /// Only rows in this stretch of time, to the nanosecond.
+    pub(super) within: Option<TimeRange>,
+}
+
+impl Columns {
+    /// Positions of the columns that must be read: with a stretch, the time too, as the last.
+    pub(super) fn read_positions(&self) -> Vec<usize> {
+        let time = self.within.map(|_| self.table.tags.len());
+        self.positions.iter().copied().chain(time).collect()
+    }
 }
 
 /// Gives the logical columns of stored rows.
@@ -125,6 +136,9 @@ impl DisplayAs for LogicalRowsExec {
         if let Some(memory) = &self.pins.memory {
             write!(f, ", memory_bytes={}", memory.size())?;
         }
+        if let Some(within) = self.columns.within {
+            write!(f, ", within={}..{}", within.min, within.max)?;
+        }
         match self.rank {
             Some(rank) => write!(f, ", rank={rank}"),
             None => Ok(()),
@@ -142,7 +156,8 @@ impl ExecutionPlan for LogicalRowsExec {
     }
 
     fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
+        // An order by our columns says nothing of the stored ones: a sort must not move below.
+        vec![false]
     }
 
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {
@@ -224,9 +239,23 @@ fn convert(
     rank: Option<u32>,
     output: &SchemaRef,
 ) -> Result<RecordBatch> {
-    let logical = stored::to_logical(&columns.table, batch, &columns.positions)?;
+    let mut logical = stored::to_logical(&columns.table, batch, &columns.read_positions())?;
+    if let Some(within) = columns.within {
+        logical = rows_within(&logical, within)?;
+    }
     let Some(rank) = rank else { return Ok(logical) };
     let rank = Arc::new(UInt32Array::from_value(rank, logical.num_rows())) as ArrayRef;
     let arrays = logical.columns().iter().cloned().chain([rank]).collect();
     Ok(RecordBatch::try_new(Arc::clone(output), arrays)?)
+}
+
+/// The rows whose time, the last column, lies in the stretch; without that column.
+fn rows_within(batch: &RecordBatch, within: TimeRange) -> Result<RecordBatch> {
+    let last = batch.num_columns().saturating_sub(1);
+    let times = batch.columns().get(last).and_then(|c| c.as_primitive_opt::<TimestampNanosecondType>());
+    let times = times.ok_or_else(|| DataFusionError::Internal("a stretch needs the time of rows".into()))?;
+    let inside = |time: &i64| within.contains(Timestamp::from_nanos(*time));
+    let wanted: BooleanArray = times.values().iter().map(|time| Some(inside(time))).collect();
+    let columns = batch.project(&(0..last).collect::<Vec<_>>())?;
+    Ok(filter_record_batch(&columns, &wanted)?)
 }

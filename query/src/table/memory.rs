@@ -20,14 +20,14 @@ use super::identity::Identity;
 use super::stored::engine_fault;
 
 /// Rows of the memtables, each point once, sorted by all tags and time, as a file would hold them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct MemoryRows {
     /// The rows; at least one.
     pub(super) rows: RecordBatch,
     /// The times of the rows.
     pub(super) times: TimeRange,
     /// The memory that the rows take.
-    pub(super) reservation: MemoryReservation,
+    pub(super) reservation: Arc<MemoryReservation>,
 }
 
 /// The rows in memory that may be wanted; `None` when there are none.
@@ -50,7 +50,7 @@ pub(super) async fn wanted_rows(
         return Ok(None);
     };
     reservation.try_grow(rows.get_array_memory_size())?;
-    Ok(Some(MemoryRows { rows, times, reservation }))
+    Ok(Some(MemoryRows { rows, times, reservation: Arc::new(reservation) }))
 }
 
 fn sort(

@@ -3,14 +3,16 @@
 //! How a scan is planned:
 //! 1. The filters give the *identity* of the wanted rows: a range of times, and tests of tags.
 //! 2. Files that cannot hold such rows are left out. The memory is sorted, of wanted rows only.
-//! 3. The sources that are left (each file, and the memory as the newest) are grouped by overlapping times.
-//! 4. A source alone in its group is read as it is. The others are merged by tags, time and rank, and
+//! 3. Time is cut into stretches, in which one of the sources that are left (each file, and the memory as the
+//!    newest) has rows, or more than one.
+//! 4. A source alone in its stretch is read as it is. The others are merged by tags, time and rank, and
 //!    [`LastWriteWinsExec`] makes one row of each point.
 //!
 //! Invariants (VIEW-2): nothing but tests of identity acts below the merge; every filter is reported as inexact,
 //! so it is applied again above; no limit is pushed down. Statistics are given only when they are exact.
 
 mod identity;
+mod lanes;
 mod last_write;
 mod logical_rows;
 mod memory;
@@ -37,9 +39,11 @@ use storage::model::{DataFile, FilePlace, TableSchema, TimeRange};
 use storage::view::TableView;
 
 use self::identity::Identity;
+use self::lanes::LanesExec;
 use self::last_write::LastWriteWinsExec;
 use self::logical_rows::{Columns, LogicalRowsExec, Pins};
 use self::memory::MemoryRows;
+use self::overlap::Extent;
 
 /// One table as of a snapshot.
 #[derive(Debug)]
@@ -86,38 +90,42 @@ impl TableProvider for Table {
         let memory = memory::wanted_rows(&self.schema, &self.view, &self.engine, &identity, state).await?;
         sources.extend(memory.map(RowSource::Memory));
         let scan = Scan {
+            table: Arc::clone(&self.schema),
+            positions,
             times: identity.times.unwrap_or(TimeRange::ALL),
-            columns: Columns { table: Arc::clone(&self.schema), positions },
-            predicate: stored::predicate(&identity, &self.schema, state)?,
+            tags: stored::tag_predicate(&identity, &self.schema, state)?,
             complete: filters.is_empty(),
             partitions: state.config().target_partitions(),
         };
-        scan.plan(sources)
+        scan.plan(&sources)
     }
 }
 
 /// Something that holds each point at most once.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum RowSource {
     File(Arc<DataFile>),
     Memory(MemoryRows),
 }
 
 impl RowSource {
-    fn times(&self) -> TimeRange {
+    fn extent(&self) -> Extent {
         match self {
-            Self::File(file) => file.times,
-            Self::Memory(memory) => memory.times,
+            Self::File(file) => Extent { times: file.times, rows: file.rows },
+            Self::Memory(memory) => Extent { times: memory.times, rows: memory.rows.num_rows() as u64 },
         }
     }
 }
 
 /// What one scan wants.
 struct Scan {
-    columns: Columns,
+    table: Arc<TableSchema>,
+    /// The wanted columns, as positions in the logical schema.
+    positions: Vec<usize>,
     /// The times of the wanted rows.
     times: TimeRange,
-    predicate: Option<Arc<dyn PhysicalExpr>>,
+    /// Tests of tags, for files.
+    tags: Option<Arc<dyn PhysicalExpr>>,
     /// Whether all rows are wanted, so that counts are exact.
     complete: bool,
     partitions: usize,
@@ -125,95 +133,129 @@ struct Scan {
 
 impl Scan {
     /// `sources` are oldest first.
-    fn plan(&self, sources: Vec<RowSource>) -> Result<Arc<dyn ExecutionPlan>> {
+    fn plan(&self, sources: &[RowSource]) -> Result<Arc<dyn ExecutionPlan>> {
         // Where two sources overlap outside of the wanted times does not matter: the filters above drop it.
-        let times: Vec<TimeRange> = sources.iter().map(|s| clip(s.times(), self.times)).collect();
-        let mut sources: Vec<Option<RowSource>> = sources.into_iter().map(Some).collect();
-        let mut take = |position: usize| sources.get_mut(position).and_then(Option::take);
-        let (mut alone, mut plans) = (Vec::new(), Vec::new());
-        for group in overlap::components(&times) {
-            let group: Vec<RowSource> = group.into_iter().filter_map(&mut take).collect();
-            if group.len() > 1 {
-                plans.push(self.merged(group)?);
-            } else {
-                alone.extend(group);
+        let clipped = |source: &RowSource| {
+            let extent = source.extent();
+            Extent { times: clip(extent.times, self.times), ..extent }
+        };
+        let extents: Vec<Extent> = sources.iter().map(clipped).collect();
+        let (mut alone, mut parts) = (Vec::new(), Vec::new());
+        for stretch in overlap::stretches(&extents) {
+            let sources: Vec<&RowSource> = stretch.sources.iter().filter_map(|&i| sources.get(i)).collect();
+            match sources.as_slice() {
+                [source] if clip(source.extent().times, self.times) == stretch.times => alone.push(*source),
+                [source] => parts.push(self.part(source, stretch.times)?),
+                sources => parts.push(self.merged(sources, stretch.times)?),
             }
         }
-        plans.extend(self.alone(alone)?);
+        let mut plans = self.alone(&alone)?;
+        if parts.len() > self.partitions {
+            plans.push(Arc::new(LanesExec::new(UnionExec::try_new(parts)?, self.partitions)));
+        } else {
+            plans.extend(parts);
+        }
         match plans.len() {
-            0 => Ok(Arc::new(EmptyExec::new(Arc::new(
-                self.columns.table.logical_arrow().project(&self.columns.positions)?,
-            )))),
+            0 => Ok(Arc::new(EmptyExec::new(Arc::new(self.table.logical_arrow().project(&self.positions)?)))),
             1 => Ok(plans.swap_remove(0)),
             _ => UnionExec::try_new(plans),
         }
     }
 
     /// Sources of which none overlaps another: the files of each place in one scan, and the memory.
-    fn alone(&self, sources: Vec<RowSource>) -> Result<Vec<Arc<dyn ExecutionPlan>>> {
-        let (mut staged, mut table, mut memory) = (Vec::new(), Vec::new(), None);
+    fn alone(&self, sources: &[&RowSource]) -> Result<Vec<Arc<dyn ExecutionPlan>>> {
+        let (mut staged, mut table, mut memory) = (Vec::new(), Vec::new(), Vec::new());
         for source in sources {
             match source {
-                RowSource::File(file) if file.place == FilePlace::Staged => staged.push(file),
-                RowSource::File(file) => table.push(file),
-                RowSource::Memory(rows) => memory = Some(rows),
+                RowSource::File(file) if file.place == FilePlace::Staged => staged.push(Arc::clone(file)),
+                RowSource::File(file) => table.push(Arc::clone(file)),
+                RowSource::Memory(rows) => memory.push(rows),
             }
         }
+        let columns = self.columns(self.positions.clone(), None);
         let mut plans: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
         for (place, files) in [(FilePlace::Table, table), (FilePlace::Staged, staged)] {
             let Some(times) = files.iter().map(|file| file.times).reduce(TimeRange::union) else { continue };
-            let (columns, predicate) = (&self.columns, self.predicate.as_ref());
-            let input = stored::scan_files(&files, place, columns, predicate, self.partitions)?;
+            let predicate = self.predicate(self.times)?;
+            let input = stored::scan_files(&files, place, &columns, predicate.as_ref(), self.partitions)?;
             let statistics = self.statistics(files.iter().map(|file| file.rows).sum(), times);
             let pins = Pins { files, memory: None };
             plans.push(Arc::new(LogicalRowsExec::alone(input, columns.clone(), pins, statistics)?));
         }
-        if let Some(memory) = memory {
+        for memory in memory {
             let statistics = self.statistics(memory.rows.num_rows() as u64, memory.times);
-            let input = stored::scan_memory(&memory.rows)?;
-            let pins = Pins { files: Vec::new(), memory: Some(memory.reservation) };
-            plans.push(Arc::new(LogicalRowsExec::alone(input, self.columns.clone(), pins, statistics)?));
+            let (input, pins) = self.read_memory(memory)?;
+            plans.push(Arc::new(LogicalRowsExec::alone(input, columns.clone(), pins, statistics)?));
         }
         Ok(plans)
     }
 
-    /// Sources that overlap, oldest first, as one row per point.
-    fn merged(&self, sources: Vec<RowSource>) -> Result<Arc<dyn ExecutionPlan>> {
-        let table = &self.columns.table;
-        let keys = order::key_columns(table);
-        let fields = self.columns.positions.iter().copied().filter(|position| *position >= keys);
-        let mut fields: Vec<usize> = fields.collect();
+    /// The rows of one source in a stretch in which no other has any.
+    fn part(&self, source: &RowSource, within: TimeRange) -> Result<Arc<dyn ExecutionPlan>> {
+        let columns = self.columns(self.positions.clone(), Some(within));
+        let (input, pins) = self.read(source, &columns, within)?;
+        Ok(Arc::new(LogicalRowsExec::alone(input, columns, pins, None)?))
+    }
+
+    /// Sources that overlap, oldest first, in one stretch, as one row per point.
+    fn merged(&self, sources: &[&RowSource], within: TimeRange) -> Result<Arc<dyn ExecutionPlan>> {
+        let keys = order::key_columns(&self.table);
+        let mut fields: Vec<usize> = self.positions.iter().copied().filter(|p| *p >= keys).collect();
         fields.sort_unstable();
         fields.dedup();
         let positions: Vec<usize> = (0..keys).chain(fields).collect();
-        let wanted = self.columns.positions.iter().filter_map(|p| positions.iter().position(|q| q == p));
+        let wanted = self.positions.iter().filter_map(|p| positions.iter().position(|q| q == p));
         let wanted = wanted.collect();
-        let columns = Columns { table: Arc::clone(table), positions };
         let mut inputs: Vec<Arc<dyn ExecutionPlan>> = Vec::with_capacity(sources.len());
-        for (source, rank) in sources.into_iter().zip(0..) {
-            let (input, pins) = match source {
-                RowSource::File(file) => {
-                    let (files, place) = (vec![file.clone()], file.place);
-                    let input = stored::scan_files(&files, place, &columns, self.predicate.as_ref(), 1)?;
-                    (input, Pins { files, memory: None })
-                }
-                RowSource::Memory(memory) => {
-                    let pins = Pins { files: Vec::new(), memory: Some(memory.reservation) };
-                    (stored::scan_memory(&memory.rows)?, pins)
-                }
-            };
-            inputs.push(Arc::new(LogicalRowsExec::ranked(input, columns.clone(), rank, pins)?));
+        for (source, rank) in sources.iter().zip(0..) {
+            let times = clip(source.extent().times, self.times);
+            let whole = times.min >= within.min && times.max <= within.max;
+            let columns = self.columns(positions.clone(), (!whole).then_some(within));
+            let (input, pins) = self.read(source, &columns, within)?;
+            inputs.push(Arc::new(LogicalRowsExec::ranked(input, columns, rank, pins)?));
         }
         let union = UnionExec::try_new(inputs)?;
-        let order = order::merge_order(table, &union.schema())?;
+        let order = order::merge_order(&self.table, &union.schema())?;
         let merge = Arc::new(SortPreservingMergeExec::new(order.clone(), union));
         Ok(Arc::new(LastWriteWinsExec::new(merge, keys, wanted, order)?))
+    }
+
+    /// Reads what `columns` need of one source, in its order. Rows outside of `times` may be left out.
+    fn read(
+        &self,
+        source: &RowSource,
+        columns: &Columns,
+        times: TimeRange,
+    ) -> Result<(Arc<dyn ExecutionPlan>, Pins)> {
+        match source {
+            RowSource::Memory(memory) => self.read_memory(memory),
+            RowSource::File(file) => {
+                let files = vec![Arc::clone(file)];
+                let predicate = self.predicate(clip(times, self.times))?;
+                let input = stored::scan_files(&files, file.place, columns, predicate.as_ref(), 1)?;
+                Ok((input, Pins { files, memory: None }))
+            }
+        }
+    }
+
+    fn read_memory(&self, memory: &MemoryRows) -> Result<(Arc<dyn ExecutionPlan>, Pins)> {
+        let pins = Pins { files: Vec::new(), memory: Some(Arc::clone(&memory.reservation)) };
+        Ok((stored::scan_memory(&memory.rows)?, pins))
+    }
+
+    fn columns(&self, positions: Vec<usize>, within: Option<TimeRange>) -> Columns {
+        Columns { table: Arc::clone(&self.table), positions, within }
+    }
+
+    /// Tests of identity for files: the tags, and that the time is in `times`.
+    fn predicate(&self, times: TimeRange) -> Result<Option<Arc<dyn PhysicalExpr>>> {
+        stored::predicate(self.tags.as_ref(), times, &self.table)
     }
 
     /// Statistics of rows that stand alone; none when some rows are filtered out.
     fn statistics(&self, rows: u64, times: TimeRange) -> Option<Statistics> {
         let rows = usize::try_from(rows).ok().filter(|_| self.complete)?;
-        let time = self.columns.table.tags.len();
+        let time = self.table.tags.len();
         let nanos = |nanos| Precision::Exact(ScalarValue::TimestampNanosecond(Some(nanos), None));
         let column = |position: &usize| {
             let mut column = ColumnStatistics::new_unknown();
@@ -227,7 +269,7 @@ impl Scan {
         Some(Statistics {
             num_rows: Precision::Exact(rows),
             total_byte_size: Precision::Absent,
-            column_statistics: self.columns.positions.iter().map(column).collect(),
+            column_statistics: self.positions.iter().map(column).collect(),
         })
     }
 }

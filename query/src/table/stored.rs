@@ -11,8 +11,9 @@ use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::utils::conjunction;
-use datafusion::logical_expr::{Expr, col, lit};
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::logical_expr::{Expr, Operator};
+use datafusion::physical_expr::expressions::{binary, col, lit};
+use datafusion::physical_expr::{PhysicalExpr, conjunction as all_of};
 use datafusion::physical_plan::ExecutionPlan;
 use object_store::ObjectMeta;
 use storage::layout;
@@ -47,8 +48,11 @@ pub(super) fn scan_files(
     partitions: usize,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let stored = layout::stored_schema(&columns.table);
-    let names = layout::stored_columns(&columns.table, Some(&columns.positions)).map_err(engine_fault)?;
-    let projection = names.iter().map(|name| stored.index_of(name)).collect::<Result<Vec<_>, _>>()?;
+    let names =
+        layout::stored_columns(&columns.table, Some(&columns.read_positions())).map_err(engine_fault)?;
+    let mut projection = names.iter().map(|name| stored.index_of(name)).collect::<Result<Vec<_>, _>>()?;
+    projection.sort_unstable();
+    projection.dedup();
     let mut source = ParquetSource::new(stored)
         .with_pushdown_filters(true)
         .with_reorder_filters(true)
@@ -60,6 +64,8 @@ pub(super) fn scan_files(
     let files = files.iter().map(|file| PartitionedFile::new_from_meta(object(file))).collect();
     let config = FileScanConfigBuilder::new(store_url(place)?, Arc::new(source))
         .with_file_groups(FileGroup::new(files).split_files(partitions))
+        // One partition is asked for where the order of the file's rows counts.
+        .with_preserve_order(partitions == 1)
         .with_projection_indices(Some(projection))?
         .build();
     Ok(DataSourceExec::from_data_source(config))
@@ -84,35 +90,39 @@ pub(super) fn scan_memory(rows: &RecordBatch) -> Result<Arc<dyn ExecutionPlan>> 
     Ok(MemorySourceConfig::try_new_exec(&[batches], rows.schema(), None)?)
 }
 
-/// The tests of identity over the columns of files; `None` when there are none.
-pub(super) fn predicate(
+/// The tests of tags over the columns of files; `None` when there are none.
+pub(super) fn tag_predicate(
     identity: &Identity,
     table: &TableSchema,
     state: &dyn Session,
 ) -> Result<Option<Arc<dyn PhysicalExpr>>> {
-    let tags = identity.tag_filters.iter().map(|filter| over_stored_names(filter, table));
-    let mut tests = tags.collect::<Result<Vec<_>>>()?;
-    tests.extend(identity.times.into_iter().flat_map(time_tests));
-    let Some(all) = conjunction(tests) else { return Ok(None) };
+    let tests = identity.tag_filters.iter().map(|filter| over_stored_names(filter, table));
+    let Some(all) = conjunction(tests.collect::<Result<Vec<_>>>()?) else { return Ok(None) };
     let stored = DFSchema::try_from(layout::stored_schema(table))?;
     state.create_physical_expr(all, &stored).map(Some)
 }
 
-/// Tests of the stored time, in microseconds rounded down: wider than the range by less than a microsecond on
-/// each side (VIEW-2).
-fn time_tests(times: TimeRange) -> Vec<Expr> {
-    let micros = |nanos: i64| {
-        lit(ScalarValue::TimestampMicrosecond(Some(nanos.div_euclid(1_000)), Some("UTC".into())))
+/// Those tests, and that the stored time lies in `times`: in microseconds rounded down, which is wider than the
+/// range by less than a microsecond on each side (VIEW-2).
+pub(super) fn predicate(
+    tags: Option<&Arc<dyn PhysicalExpr>>,
+    times: TimeRange,
+    table: &TableSchema,
+) -> Result<Option<Arc<dyn PhysicalExpr>>> {
+    let stored = layout::stored_schema(table);
+    let test = |op, nanos: i64| {
+        let micros = ScalarValue::TimestampMicrosecond(Some(nanos.div_euclid(1_000)), Some("UTC".into()));
+        binary(col(TIME_COLUMN, &stored)?, op, lit(micros), &stored)
     };
     let (min, max) = (times.min.nanos(), times.max.nanos());
-    let mut tests = Vec::new();
+    let mut tests: Vec<Arc<dyn PhysicalExpr>> = tags.cloned().into_iter().collect();
     if min > i64::MIN {
-        tests.push(col(TIME_COLUMN).gt_eq(micros(min)));
+        tests.push(test(Operator::GtEq, min)?);
     }
     if max < i64::MAX {
-        tests.push(col(TIME_COLUMN).lt_eq(micros(max)));
+        tests.push(test(Operator::LtEq, max)?);
     }
-    tests
+    Ok((!tests.is_empty()).then(|| all_of(tests)))
 }
 
 /// The filter with the names that tags have in files.

@@ -95,8 +95,20 @@ fn tag() -> impl Strategy<Value = String> {
     prop_oneof!["a", "b", "é", "B"]
 }
 
-fn point() -> impl Strategy<Value = Point> {
-    (proptest::option::of(tag()), proptest::option::of(tag()), time())
+/// A time of one of a few windows, each of which overlaps the next, as flushes of late devices do.
+fn time_in(window: i64) -> impl Strategy<Value = i64> {
+    (0_i64..15, -1_i64..2).prop_map(move |(step, jitter)| window * 1_000 + step * 100 + jitter)
+}
+
+fn points() -> impl Strategy<Value = Vec<(Point, Value)>> {
+    let tags = || (proptest::option::of(tag()), proptest::option::of(tag()));
+    let scattered = (tags(), time()).prop_map(|((x, y), time)| (x, y, time)).boxed();
+    let windowed = move |window| (tags(), time_in(window)).prop_map(|((x, y), time)| (x, y, time)).boxed();
+    let point = prop_oneof![1 => Just(None), 3 => (0_i64..6).prop_map(Some)];
+    point.prop_flat_map(move |window| {
+        let point = window.map_or_else(|| scattered.clone(), &windowed);
+        proptest::collection::vec((point, value()), 1..12)
+    })
 }
 
 fn value() -> impl Strategy<Value = Value> {
@@ -111,7 +123,7 @@ fn value() -> impl Strategy<Value = Value> {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        4 => proptest::collection::vec((point(), value()), 1..12).prop_map(Step::Write),
+        4 => points().prop_map(Step::Write),
         2 => Just(Step::Flush),
         1 => Just(Step::Stage),
     ]
@@ -209,6 +221,11 @@ async fn check(steps: Vec<Step>, conditions: Vec<Condition>) {
                 .map(|(point, fields)| (point.clone(), fields.clone()))
                 .collect();
             assert_eq!(actual, expected, "{sql}\nafter {steps:?}");
+            let ordered = world.query(&format!("{sql} ORDER BY y NULLS FIRST, time DESC, x")).await.unwrap();
+            let ordered = read(&ordered);
+            let key = |(point, _): &(Point, Fields)| (point.1.clone(), std::cmp::Reverse(point.2));
+            assert!(ordered.is_sorted_by_key(key), "{sql}\nafter {steps:?}");
+            assert_eq!(ordered.len(), expected.len(), "{sql}\nafter {steps:?}");
             let count = format!("SELECT count(*) FROM m WHERE {}", condition.sql());
             let count = world.query(&count).await.unwrap();
             let count = count[0].column(0).as_primitive::<Int64Type>().value(0);
@@ -220,8 +237,8 @@ async fn check(steps: Vec<Step>, conditions: Vec<Condition>) {
 #[test]
 fn random_writes_answer_as_a_map_of_points_does() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let config = Config { cases: 24, failure_persistence: None, ..Config::default() };
-    let steps = proptest::collection::vec(step(), 1..8);
+    let config = Config { cases: 32, failure_persistence: None, ..Config::default() };
+    let steps = proptest::collection::vec(step(), 1..12);
     let conditions = proptest::collection::vec(condition(), 2..4);
     TestRunner::new(config)
         .run(&(steps, conditions), |(steps, conditions)| {

@@ -1,14 +1,10 @@
 //! What a plan does below the merge, and what it can leave out.
 
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
 use arrow::util::pretty::pretty_format_batches;
 
 use super::world::World;
-
-/// The physical plan, with what was counted while it ran.
-async fn analyzed(world: &World, sql: &str) -> String {
-    let rows = world.query(&format!("EXPLAIN ANALYZE VERBOSE {sql}")).await.unwrap();
-    pretty_format_batches(&rows).unwrap().to_string()
-}
 
 async fn explained(world: &World, sql: &str) -> String {
     let rows = world.query(&format!("EXPLAIN {sql}")).await.unwrap();
@@ -69,7 +65,7 @@ async fn only_tests_of_identity_act_below_the_merge() {
     let mut world = two_files().await;
     world.write_text("s,device=b v=9.0 1000\ns,device=b v=9.0 2000");
     let sql = "SELECT w FROM s WHERE v = 9.0 AND device = 'b' AND time >= to_timestamp_nanos(1001)";
-    let plan = analyzed(&world, sql).await;
+    let plan = explained(&world, sql).await;
     let (above, below) = plan.split_once("LastWriteWinsExec").expect("files and memory overlap");
     assert!(above.contains("v@") && above.contains("= 9"), "{plan}");
     assert!(below.contains("predicate=") && below.contains("device@0 = b"), "{plan}");
@@ -89,4 +85,40 @@ async fn sources_that_overlap_only_outside_of_the_wanted_times_are_not_merged() 
     assert!(!plan.contains("LastWriteWinsExec"), "{plan}");
     let plan = explained(&world, "SELECT v FROM s WHERE time <= to_timestamp_nanos(5000)").await;
     assert!(plan.contains("LastWriteWinsExec"), "{plan}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_files_that_overlap_at_their_ends_only_the_ends_are_merged() {
+    let mut world = World::new().await;
+    // Five files of 100 points each; the last two of a file are written again by the next.
+    let mut points = std::collections::BTreeMap::new();
+    for file in 0..5_i64 {
+        let steps: Vec<i64> = (file * 98..file * 98 + 100).collect();
+        let line = |step: &i64| format!("s,device=d{} v={file}.0,n=1i {}", step % 3, step * 1_001);
+        world.write_text(&steps.iter().map(line).collect::<Vec<_>>().join("\n"));
+        world.flush().await;
+        points.extend(steps.into_iter().map(|step| (step, file)));
+    }
+    let sql = "SELECT count(*), CAST(sum(v) AS BIGINT), sum(n) FROM s";
+    let plan = explained(&world, sql).await;
+    assert_eq!(plan.matches("LastWriteWinsExec").count(), 4, "{plan}");
+    assert_eq!(plan.matches("rank=").count(), 8, "{plan}");
+    assert!(plan.contains("LanesExec: lanes=2") && !plan.contains("SortExec"), "{plan}");
+    let values = points.values().sum::<i64>();
+    assert_eq!(numbers(&world, sql).await, [492, values, 492]);
+    // One file's stretch, and a part of a merge.
+    let sql = "SELECT count(*) FROM s WHERE time <= to_timestamp_nanos(99099) AND device = 'd2'";
+    let expected = points.keys().filter(|step| **step % 3 == 2 && **step <= 99).count();
+    assert_eq!(numbers(&world, sql).await, [i64::try_from(expected).unwrap()]);
+    // A sort above a union of merges and plain reads.
+    let sql = "SELECT CAST(v AS BIGINT) AS v FROM s WHERE device = 'd1' ORDER BY device, time DESC LIMIT 1";
+    assert_eq!(numbers(&world, sql).await, [4]);
+}
+
+/// The only row, of integers.
+async fn numbers(world: &World, sql: &str) -> Vec<i64> {
+    let rows = world.query(sql).await.unwrap();
+    let rows: Vec<_> = rows.iter().filter(|batch| batch.num_rows() > 0).collect();
+    assert!(rows.len() == 1 && rows[0].num_rows() == 1, "{sql}");
+    rows[0].columns().iter().map(|column| column.as_primitive::<Int64Type>().value(0)).collect()
 }
