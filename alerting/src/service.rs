@@ -151,7 +151,7 @@ impl Alerting {
             notifier,
             rules: Arc::new(RwLock::new(Arc::new(RuleSet::default()))),
             live: Arc::default(),
-            stopping: Arc::new(AtomicBool::new(false)),
+            abandoned: Arc::new(AtomicBool::new(false)),
         };
         let mut engine = Engine::open(&folder, retention, shared.clone())?;
         let changes = config_changes(&shared.rules.read(), wanted);
@@ -191,7 +191,6 @@ impl Alerting {
     /// When the last transitions or the snapshot could not be written; the next start replays them.
     pub async fn stop(&self) -> Result<()> {
         let Some(commands) = self.commands.lock().take() else { return Ok(()) };
-        self.shared.stopping.store(true, Ordering::Relaxed);
         let idle = self.engine.lock().take();
         let result = if let Some((mut engine, _)) = idle {
             engine.snapshot()
@@ -278,7 +277,7 @@ impl Alerting {
 
 impl Drop for Alerting {
     fn drop(&mut self) {
-        self.shared.stopping.store(true, Ordering::Relaxed);
+        self.shared.abandoned.store(true, Ordering::Relaxed);
         drop(self.commands.lock().take());
         self.stop_notifier.send_replace(Stop::Now);
         join(std::mem::take(&mut *self.threads.lock()));

@@ -50,7 +50,8 @@ pub(crate) struct Shared {
     pub(crate) notifier: Arc<Notifier>,
     pub(crate) rules: Arc<RwLock<Arc<RuleSet>>>,
     pub(crate) live: Arc<RwLock<Vec<Arc<Transition>>>>,
-    pub(crate) stopping: Arc<AtomicBool>,
+    /// Set when the façade is dropped: reading the log ends at the next group.
+    pub(crate) abandoned: Arc<AtomicBool>,
 }
 
 /// See the module's header.
@@ -115,6 +116,7 @@ impl Engine {
         };
         let events = engine.read_alerts()?;
         engine.replay(events)?;
+        engine.shared.metrics.position.set(engine.position.get());
         engine.core.begin_listening();
         engine.publish();
         Ok(engine)
@@ -301,8 +303,8 @@ impl Engine {
         *self.shared.live.write() = self.core.live().values().cloned().collect();
     }
 
-    fn is_stopping(&self) -> bool {
-        self.shared.stopping.load(Ordering::Relaxed)
+    fn is_abandoned(&self) -> bool {
+        self.shared.abandoned.load(Ordering::Relaxed)
     }
 }
 

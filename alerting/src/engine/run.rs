@@ -103,7 +103,7 @@ impl Engine {
         }
         let source = Arc::clone(&self.shared.source);
         let read = source.read_log(self.position, &mut |group| {
-            if self.is_stopping() {
+            if self.is_abandoned() {
                 return Err(storage::Error::Closing);
             }
             self.apply(group).map_err(super::into_storage)
@@ -136,14 +136,17 @@ impl Engine {
         Ok(Changed { before, after: self.core.rules().by_name(&name).cloned() })
     }
 
-    /// Takes what the tap holds now and snapshots. What fails here is done again by the next start.
+    /// Takes what the tap holds now, or what it dropped from the log, and snapshots. What fails here is done
+    /// again by the next start.
     fn finish(&mut self) -> Result<()> {
-        while !self.behind && !self.closed {
+        self.recover()?;
+        while !self.closed {
             match self.consumer.next().now_or_never() {
                 Some(Next::Group(group)) => self.apply(&group)?,
                 Some(next) => self.take(next),
                 None => break,
             }
+            self.recover()?;
         }
         self.snapshot()
     }

@@ -254,7 +254,7 @@ fn naive(params: &Params, samples: &[(i64, f64)]) -> Vec<Change> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_machine_agrees_with_the_naive_implementation(

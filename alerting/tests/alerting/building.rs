@@ -44,9 +44,13 @@ pub(crate) struct Building {
     series: SeriesIndex,
     tap: Mutex<Tap>,
     tap_bytes: usize,
-    log: Mutex<Vec<Arc<CommittedGroup>>>,
-    /// How often the log was read.
-    pub(crate) log_reads: Mutex<usize>,
+    log: Mutex<Log>,
+}
+
+#[derive(Default)]
+struct Log {
+    groups: Vec<Arc<CommittedGroup>>,
+    last: u64,
 }
 
 impl Building {
@@ -57,7 +61,6 @@ impl Building {
             tap: Mutex::default(),
             tap_bytes,
             log: Mutex::default(),
-            log_reads: Mutex::new(0),
         })
     }
 
@@ -94,11 +97,12 @@ impl Building {
 
     fn commit(&self, arrival_ms: u64, batches: Vec<Arc<WriteBatch>>) -> FrameNumber {
         let mut log = self.log.lock();
-        let frame = FrameNumber::new(log.last().map_or(0, |g| g.frame.get()) + 1);
+        log.last += 1;
+        let frame = FrameNumber::new(log.last);
         let bytes = batches.iter().map(|b| b.memory_bytes()).sum();
         let sequence = Sequence::new(arrival_ms << 16);
         let group = Arc::new(CommittedGroup { frame, sequence, batches, bytes });
-        log.push(Arc::clone(&group));
+        log.groups.push(Arc::clone(&group));
         self.tap.lock().publish(&group);
         frame
     }
@@ -183,7 +187,7 @@ impl Building {
     /// Drops what the checkpoint lets go, as the log does.
     pub(crate) fn trim(&self) {
         let checkpoint = self.checkpoint();
-        self.log.lock().retain(|group| group.frame > checkpoint);
+        self.log.lock().groups.retain(|group| group.frame > checkpoint);
     }
 }
 
@@ -208,8 +212,7 @@ impl Source for Building {
         after: FrameNumber,
         visit: &mut dyn FnMut(&CommittedGroup) -> storage::Result<()>,
     ) -> storage::Result<()> {
-        *self.log_reads.lock() += 1;
-        let groups: Vec<_> = self.log.lock().iter().filter(|g| g.frame > after).cloned().collect();
+        let groups: Vec<_> = self.log.lock().groups.iter().filter(|g| g.frame > after).cloned().collect();
         groups.iter().try_for_each(|group| visit(group))
     }
 
@@ -246,7 +249,7 @@ pub(crate) async fn until(what: &str, holds: impl Fn() -> bool) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(60), wait)
+    tokio::time::timeout(std::time::Duration::from_secs(20), wait)
         .await
         .unwrap_or_else(|_| panic!("never: {what}"));
 }

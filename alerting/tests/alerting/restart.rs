@@ -102,7 +102,7 @@ async fn change_rule(alerting: &Alerting, threshold: Option<u8>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_kill_at_any_point_neither_loses_nor_repeats_a_transition(steps in steps()) {
