@@ -80,13 +80,15 @@ macro_rules! each {
 }
 
 impl ColumnBuilder {
+    /// An empty column. It begins without room: many batches have one row, and a builder's default room of
+    /// 1,024 rows would stay with the batch in the memtable.
     pub(super) fn new(field_type: FieldType) -> Self {
         match field_type {
-            FieldType::Float => Self::Float(Float64Builder::new()),
-            FieldType::Integer => Self::Integer(Int64Builder::new()),
-            FieldType::Unsigned => Self::Unsigned(UInt64Builder::new()),
-            FieldType::Boolean => Self::Boolean(BooleanBuilder::new()),
-            FieldType::Text => Self::Text(StringBuilder::new()),
+            FieldType::Float => Self::Float(Float64Builder::with_capacity(0)),
+            FieldType::Integer => Self::Integer(Int64Builder::with_capacity(0)),
+            FieldType::Unsigned => Self::Unsigned(UInt64Builder::with_capacity(0)),
+            FieldType::Boolean => Self::Boolean(BooleanBuilder::with_capacity(0)),
+            FieldType::Text => Self::Text(StringBuilder::with_capacity(0, 0)),
         }
     }
 

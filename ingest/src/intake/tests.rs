@@ -323,6 +323,16 @@ async fn a_missing_database_is_an_error_when_it_may_not_be_made() {
 }
 
 #[tokio::test]
+async fn a_row_alone_takes_no_more_memory_than_a_row() {
+    let node = Node::start().await;
+    for time in 0..100 {
+        node.write(&format!("t,a=x v=1,w=2 {time}")).await.unwrap();
+    }
+    let bytes = node.engine.memory_bytes() / 100;
+    assert!(bytes < 1_000, "{bytes} bytes a row");
+}
+
+#[tokio::test]
 async fn a_closed_writer_says_so() {
     let mut node = Node::start().await;
     node.write("t v=1 1").await.unwrap();
