@@ -10,6 +10,9 @@ use storage::model::ValueRef;
 use super::error::{LineError, excerpt};
 use super::{escape, number};
 
+/// What an error calls the key of a field.
+const FIELD_NAME: &str = "field name";
+
 /// The value of a field.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value<'a> {
@@ -61,12 +64,17 @@ impl<'a> Fields<'a> {
         Self { rest: Some(bytes) }
     }
 
+    #[inline]
     fn read(&mut self, bytes: &'a [u8]) -> Result<Field<'a>, LineError> {
-        let (key, value) = escape::split_at_equals(bytes).ok_or(LineError::InvalidFieldFormat)?;
+        let (key, has_backslash, value) =
+            escape::split_at_equals(bytes).ok_or(LineError::InvalidFieldFormat)?;
         if key.len() > limits::NAME_BYTES {
             return Err(LineError::FieldKeyTooLong { actual: key.len(), limit: limits::NAME_BYTES });
         }
-        let key = escape::key(key, "field name")?;
+        let key = match has_backslash {
+            true => escape::key(key, FIELD_NAME)?,
+            false => Cow::Borrowed(escape::utf8(key, FIELD_NAME)?),
+        };
         if key.is_empty() {
             return Err(LineError::MissingFieldKey);
         }
@@ -83,6 +91,7 @@ impl<'a> Fields<'a> {
 impl<'a> Iterator for Fields<'a> {
     type Item = Result<Field<'a>, LineError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let bytes = self.rest.take()?;
         Some(self.read(bytes))
@@ -90,6 +99,7 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 /// The value at the start of `bytes`, and what follows it.
+#[inline]
 fn read_value(bytes: &[u8]) -> Result<(Value<'_>, &[u8]), LineError> {
     match bytes.first() {
         None | Some(b',') => Err(LineError::MissingFieldValue),

@@ -95,17 +95,23 @@ fn timestamp(bytes: &[u8]) -> Result<Option<i64>, LineError> {
     }
     let length = memchr::memchr2(b' ', b'\t', bytes).unwrap_or(bytes.len());
     let (number, rest) = bytes.split_at_checked(length).unwrap_or((bytes, &[]));
-    let digits = number.strip_prefix(b"-").unwrap_or(number);
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return Err(LineError::InvalidTimestamp(excerpt(number)));
-    }
+    let parsed = lexical_core::parse(number);
+    let (Ok(timestamp), false) = (parsed, number.starts_with(b"+")) else {
+        return Err(bad_timestamp(number));
+    };
     let trailing = skip_blanks(rest);
     if !trailing.is_empty() {
         return Err(LineError::TrailingContent(excerpt(trailing)));
     }
-    match lexical_core::parse(number) {
-        Ok(number) => Ok(Some(number)),
-        Err(_) => Err(LineError::TimestampOutOfRange(excerpt(number))),
+    Ok(Some(timestamp))
+}
+
+#[cold]
+fn bad_timestamp(number: &[u8]) -> LineError {
+    let digits = number.strip_prefix(b"-").unwrap_or(number);
+    match !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) {
+        true => LineError::TimestampOutOfRange(excerpt(number)),
+        false => LineError::InvalidTimestamp(excerpt(number)),
     }
 }
 

@@ -12,6 +12,9 @@ use super::field::{Value, split_token};
 /// Digits that a `u64` holds whatever they are: 10^19 - 1 is below 2^64.
 const DIGITS_OF_U64: usize = 19;
 
+/// Digits that an `i64` holds whatever they are: 10^18 - 1 is below 2^63.
+const SAFE_DIGITS: usize = 18;
+
 /// The largest whole number up to which every whole number is a float.
 const EXACT_MANTISSA: u64 = 1 << 53;
 
@@ -23,6 +26,7 @@ const EXACT_POWERS: [f64; 23] = [
 
 /// The number at the start of `bytes`, which begins with a digit, a sign or a point, and what follows it: nothing,
 /// or a comma and more.
+#[inline]
 pub(super) fn read(bytes: &[u8]) -> Result<(Value<'_>, &[u8]), LineError> {
     let (negative, unsigned) = match bytes.split_first() {
         Some((b'-', rest)) => (true, rest),
@@ -43,6 +47,21 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Value<'_>, &[u8]), LineError> {
                 let rest = unsigned.get(place..).unwrap_or_default();
                 return finish(bytes, rest, Digits { negative, mantissa, digits, point });
             }
+            b'i' | b'u' => {
+                let rest = unsigned.get(place + 1..).unwrap_or_default();
+                let whole = point.is_none() && (1..=SAFE_DIGITS).contains(&digits);
+                return match i64::try_from(mantissa) {
+                    Ok(number) if whole && matches!(rest.first(), None | Some(b',')) => {
+                        match (byte, negative) {
+                            (b'i', false) => Ok((Value::Integer(number), rest)),
+                            (b'i', true) => Ok((Value::Integer(-number), rest)),
+                            (_, false) => Ok((Value::Unsigned(mantissa), rest)),
+                            (_, true) => read_whole_token(bytes),
+                        }
+                    }
+                    _ => read_whole_token(bytes),
+                };
+            }
             _ => return read_whole_token(bytes),
         }
     }
@@ -60,6 +79,7 @@ struct Digits {
 }
 
 /// The float that consists of these digits only.
+#[inline]
 fn finish<'a>(bytes: &'a [u8], rest: &'a [u8], number: Digits) -> Result<(Value<'a>, &'a [u8]), LineError> {
     let behind_point = number.point.map_or(0, |before| number.digits - before);
     let simple = number.digits > 0 && number.digits <= DIGITS_OF_U64 && number.mantissa <= EXACT_MANTISSA;
