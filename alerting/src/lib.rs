@@ -10,7 +10,8 @@
 //!
 //! - ALERT-1: a transition is *recorded* (one record of the alert stream: position in the log, cause, state
 //!   change) before anyone hears of it, and recorded at most once: its id is
-//!   `hash(hash(rule, subject, episode start), state)`, and an id that is recorded is not recorded again.
+//!   `hash(hash(rule, subject, episode start), state)`, and an id that is recorded is not recorded again (replay
+//!   checks all records behind the snapshot; a sample that is delivered twice, the history in memory).
 //! - ALERT-2: state is a function of the log and of the alert stream. What does not follow from the log alone
 //!   (a rule was changed; a subject fell silent) is a record of the alert stream with the log position at which
 //!   it took effect. So *newest snapshot + later frames + later records* gives the state that was lost, and

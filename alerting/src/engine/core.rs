@@ -15,7 +15,7 @@ use super::rules::{Compiled, RuleSet};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::record::{AlertState, Reason, Transition};
-use crate::rule::RuleId;
+use crate::rule::{RuleId, StoredRule};
 use crate::service::Clock;
 use crate::source::Source;
 use crate::state::{Change, Phase};
@@ -123,10 +123,11 @@ impl Core {
         let live = self.live.clone();
         let replaced = Replaced { rules: Arc::clone(&self.rules), states: states.clone(), live };
         let mut ended = Vec::new();
+        let endings = endings(&self.rules, &rules);
         for carried in &mut states {
             let (series, newest) = (carried.series, carried.newest);
             carried.slots.retain(|(id, slot)| {
-                let Some(why) = why_not_kept(&self.rules, &rules, *id) else { return true };
+                let Some(why) = endings.get(id).copied() else { return true };
                 if slot.phase == Phase::Firing {
                     ended.push((*id, series, newest.max(slot.since), why));
                 }
@@ -241,17 +242,15 @@ impl Core {
     }
 }
 
-/// Why the alerts of a rule do not go on under the new set; `None` when they do.
-fn why_not_kept(old: &RuleSet, new: &RuleSet, id: RuleId) -> Option<Reason> {
-    let old = old.all().find(|s| s.rule.id == id)?;
-    let Some(new) = new.by_name(&old.rule.spec.name) else { return Some(Reason::RuleDeleted) };
-    if new.rule.keeps_alerts_of(&old.rule) {
-        None
-    } else if new.rule.spec.enabled {
-        Some(Reason::RuleChanged)
-    } else {
-        Some(Reason::RuleDisabled)
-    }
+/// The rules whose alerts do not go on under the new set, and why.
+fn endings(old: &RuleSet, new: &RuleSet) -> HashMap<RuleId, Reason> {
+    let why = |old: &StoredRule| match new.by_name(&old.rule.spec.name) {
+        None => Some(Reason::RuleDeleted),
+        Some(new) if new.rule.keeps_alerts_of(&old.rule) => None,
+        Some(new) if new.rule.spec.enabled => Some(Reason::RuleChanged),
+        Some(_) => Some(Reason::RuleDisabled),
+    };
+    old.all().filter_map(|stored| Some((stored.rule.id, why(stored)?))).collect()
 }
 
 fn firing(states: &[Carried]) -> impl Iterator<Item = (RuleId, u32)> {

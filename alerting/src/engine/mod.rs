@@ -14,6 +14,8 @@ mod core;
 mod index;
 mod rules;
 mod run;
+#[cfg(all(test, feature = "failpoints"))]
+mod tests;
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -217,10 +219,13 @@ impl Engine {
         let at = (self.position, self.alerts.last());
         if at != self.snapshot || self.snapshots.last() == RecordNumber::START {
             let bytes = snapshot::encode(&self.core, at.0, at.1)?;
+            fail::fail_point!("rules-before-snapshot");
             let number = self.counted(|e| Ok(e.snapshots.append(&bytes, (e.shared.clock)())?))?;
+            fail::fail_point!("rules-after-snapshot");
             self.snapshot = at;
             self.shared.metrics.snapshots.add(1);
             self.consumer.checkpointed(at.0);
+            fail::fail_point!("rules-after-checkpoint");
             self.snapshots.trim((self.shared.clock)(), number)?;
         }
         let pin = self
@@ -272,7 +277,9 @@ impl Engine {
         transitions: &[Arc<Transition>],
     ) -> Result<()> {
         let bytes = record::encode(position.get(), cause, transitions)?;
+        fail::fail_point!("rules-before-record");
         let number = self.counted(|e| Ok(e.alerts.append(&bytes, (e.shared.clock)())?))?;
+        fail::fail_point!("rules-after-record");
         for transition in transitions {
             let counter = match transition.state {
                 AlertState::Firing => &self.shared.metrics.fired,

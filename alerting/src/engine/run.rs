@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use storage::clock;
 use storage::tap::Next;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, interval_at, sleep};
 
 use super::Engine;
 use crate::error::{Error, Result};
@@ -39,7 +40,8 @@ impl Engine {
     /// Runs until it is told to stop, or until the façade is gone (as in a crash: without a snapshot).
     pub(crate) async fn run(mut self, mut commands: mpsc::Receiver<Command>, snapshot_interval: Duration) {
         let mut silence = interval(limits::SILENCE_INTERVAL);
-        let mut snapshots = interval(snapshot_interval);
+        // Opening ended with a snapshot: the next one is due an interval later.
+        let mut snapshots = interval_at((clock::instant() + snapshot_interval).into(), snapshot_interval);
         for ticks in [&mut silence, &mut snapshots] {
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }

@@ -153,6 +153,7 @@ impl Notifier {
             return Ok(());
         }
         let now: Timestamp = (self.clock)();
+        fail::fail_point!("notify-before-outcome");
         self.stream.append(&to_bytes(&outcomes)?, now)?;
         self.stream.trim(now, RecordNumber::new(u64::MAX))?;
         Ok(())

@@ -17,8 +17,9 @@ const RULES: [&str; 2] = [
 enum Step {
     /// Rows of (room, advance in time, value), in one group.
     Write(Vec<(u8, i8, u8)>),
-    /// Alerting dies at once, wherever it is, and starts again.
-    Crash,
+    /// Alerting dies at once, wherever it is, and starts again. The alert stream lacks up to this many bytes of
+    /// what came after the last snapshot: their sync had not happened.
+    Crash(u16),
     /// Alerting stops in order, and starts again; the log is trimmed.
     Restart,
     /// The threshold of a rule made at run time changes; `None` deletes it.
@@ -29,7 +30,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let write = prop::collection::vec((0_u8..3, -4_i8..30, 0_u8..20), 1..12).prop_map(Step::Write);
     let step = prop_oneof![
         8 => write,
-        3 => Just(Step::Crash),
+        3 => (0_u16..3_000).prop_map(Step::Crash),
         1 => Just(Step::Restart),
         1 => prop::option::of(0_u8..20).prop_map(Step::Rule),
     ];
@@ -42,6 +43,9 @@ async fn run(steps: &[Step], crashes: bool) -> (Vec<Transition>, Vec<Transition>
     let building = Building::new(400);
     let open = |building: &Arc<Building>| start(config(folder.path(), &RULES, vec![]), building);
     let mut alerting = open(&building);
+    let stream = folder.path().join("alerts/00000000000000000001.seg");
+    let stream_bytes = || std::fs::metadata(&stream).unwrap().len();
+    let mut snapshotted = stream_bytes();
     let (mut times, mut frame) = ([1_000_i64; 3], None);
     for step in steps {
         match step {
@@ -58,11 +62,15 @@ async fn run(steps: &[Step], crashes: bool) -> (Vec<Transition>, Vec<Transition>
                     }]));
                 }
             }
-            Step::Crash | Step::Restart if !crashes => {}
-            Step::Crash => {
+            Step::Crash(_) | Step::Restart if !crashes => {}
+            Step::Crash(unsynced) => {
                 drop(alerting);
+                let all = stream_bytes();
+                let kept = all.saturating_sub(u64::from(*unsynced)).max(snapshotted);
+                std::fs::OpenOptions::new().write(true).open(&stream).unwrap().set_len(kept).unwrap();
                 building.restart();
                 alerting = open(&building);
+                snapshotted = stream_bytes();
             }
             Step::Restart => {
                 alerting.stop().await.unwrap();
@@ -70,6 +78,7 @@ async fn run(steps: &[Step], crashes: bool) -> (Vec<Transition>, Vec<Transition>
                 building.trim();
                 building.restart();
                 alerting = open(&building);
+                snapshotted = stream_bytes();
             }
             Step::Rule(threshold) => {
                 // A change takes effect at the position of the moment: make it the same in both runs.
@@ -77,6 +86,7 @@ async fn run(steps: &[Step], crashes: bool) -> (Vec<Transition>, Vec<Transition>
                     applied(&alerting, frame).await;
                 }
                 change_rule(&alerting, *threshold).await;
+                snapshotted = stream_bytes();
             }
         }
     }

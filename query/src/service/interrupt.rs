@@ -3,8 +3,8 @@
 //! A task can be aborted only where it waits. DataFusion makes the *leaves* of a plan wait now and then, but a
 //! join that makes many rows from few goes on for minutes between two looks at its leaves. So
 //! 1. such joins are wrapped to give way after some batches of output, and
-//! 2. the filter of a nested-loop join, which may throw all its rows away and so have no output, first asks
-//!    whether the query was interrupted.
+//! 2. the filter of a join, which may throw all its rows away and so leave no output, first asks whether the
+//!    query was interrupted.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -25,7 +25,8 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::joins::utils::JoinFilter;
 use datafusion::physical_plan::joins::{
-    CrossJoinExec, HashJoinExec, NestedLoopJoinExec, NestedLoopJoinExecBuilder, SortMergeJoinExec,
+    CrossJoinExec, HashJoinExec, HashJoinExecBuilder, NestedLoopJoinExec, NestedLoopJoinExecBuilder,
+    SortMergeJoinExec,
 };
 use datafusion::physical_plan::unnest::UnnestExec;
 
@@ -55,29 +56,29 @@ impl Interruptible {
     }
 
     fn wrap(&self, plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
-        if let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>() {
-            let guarded = self.guard(join)?;
-            return Ok(Transformed::yes(Arc::new(CooperativeExec::new(guarded))));
-        }
-        let amplifies = plan.is::<CrossJoinExec>()
-            || plan.is::<HashJoinExec>()
-            || plan.is::<SortMergeJoinExec>()
-            || plan.is::<UnnestExec>();
-        if amplifies {
-            return Ok(Transformed::yes(Arc::new(CooperativeExec::new(plan))));
-        }
-        Ok(Transformed::no(plan))
+        let guarded: Arc<dyn ExecutionPlan> = if let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>() {
+            let filter = join.filter().map(|filter| self.guard(filter));
+            Arc::new(NestedLoopJoinExecBuilder::from(join).with_filter(filter).build()?)
+        } else if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
+            match join.filter() {
+                Some(filter) => {
+                    HashJoinExecBuilder::from(join).with_filter(Some(self.guard(filter))).build_exec()?
+                }
+                None => plan,
+            }
+        } else if plan.is::<CrossJoinExec>() || plan.is::<SortMergeJoinExec>() || plan.is::<UnnestExec>() {
+            plan
+        } else {
+            return Ok(Transformed::no(plan));
+        };
+        Ok(Transformed::yes(Arc::new(CooperativeExec::new(guarded))))
     }
 
-    /// The join with a filter that fails when the query is interrupted.
-    fn guard(&self, join: &NestedLoopJoinExec) -> Result<Arc<dyn ExecutionPlan>> {
-        let filter = join.filter().map(|filter| {
-            let check = Arc::new(NotInterrupted { interrupt: self.interrupt.clone() });
-            let all = BinaryExpr::new(check, Operator::And, Arc::clone(filter.expression()));
-            JoinFilter::new(Arc::new(all), filter.column_indices().to_vec(), Arc::clone(filter.schema()))
-        });
-        let join = NestedLoopJoinExecBuilder::from(join).with_filter(filter).build()?;
-        Ok(Arc::new(join))
+    /// The filter, failing when the query is interrupted.
+    fn guard(&self, filter: &JoinFilter) -> JoinFilter {
+        let check = Arc::new(NotInterrupted { interrupt: self.interrupt.clone() });
+        let all = BinaryExpr::new(check, Operator::And, Arc::clone(filter.expression()));
+        JoinFilter::new(Arc::new(all), filter.column_indices().to_vec(), Arc::clone(filter.schema()))
     }
 }
 

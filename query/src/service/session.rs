@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use datafusion::config::ConfigNonZeroUsize;
 use datafusion::error::DataFusionError;
-use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionState;
+use datafusion::execution::{FunctionRegistry, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
@@ -26,6 +26,12 @@ use crate::catalog::{RequestCatalog, TABLES_SCHEMA};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::source::{Source, Stores};
+
+/// Functions that make a value as long as an argument says. What an expression makes is counted by no memory
+/// pool, so one short query could take all of the machine's memory. The table functions `generate_series` and
+/// `range` make rows one batch after the other, and stay.
+const UNBOUNDED_FUNCTIONS: [&str; 7] =
+    ["repeat", "lpad", "rpad", "array_repeat", "array_resize", "range", "generate_series"];
 
 /// Makes the session of each query.
 pub(super) struct Sessions {
@@ -56,11 +62,14 @@ impl Sessions {
             .with_metadata_cache_limit(limits::FOOTER_CACHE_BYTES)
             .with_object_store_registry(Arc::new(stores))
             .build()?;
-        let template = SessionStateBuilder::new_with_default_features()
+        let mut template = SessionStateBuilder::new_with_default_features()
             .with_table_factories(HashMap::new())
             .with_file_formats(Vec::new())
             .with_config(config(settings)?)
             .build();
+        for name in UNBOUNDED_FUNCTIONS {
+            template.deregister_udf(name)?;
+        }
         Ok(Self { source, template, runtime, query_memory_bytes: settings.query_memory_bytes })
     }
 

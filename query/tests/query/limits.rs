@@ -12,9 +12,10 @@ use query::{ErrorKind, ExternalError, ExternalTable, ExternalTables};
 use super::world::{DATABASE, World};
 
 /// Each would run for minutes: an aggregate over a cross join, joins whose filter throws everything away.
-const ENDLESS: [&str; 3] = [
+const ENDLESS: [&str; 4] = [
     "SELECT count(*) FROM generate_series(1, 1000000) a CROSS JOIN generate_series(1, 1000000) b",
     "SELECT count(*) FROM generate_series(1, 300000) a(x) JOIN generate_series(1, 3000000) b(y) ON a.x + b.y < 0",
+    "SELECT count(*) FROM generate_series(1, 300000) a(x) JOIN generate_series(1, 300000) b(y) ON a.x % 1 = b.y % 1 AND a.x + b.y < 0",
     "SELECT a.x FROM generate_series(1, 300000) a(x), generate_series(1, 3000000) b(y) WHERE a.x * b.y = -1",
 ];
 

@@ -10,6 +10,20 @@ use crate::model::Timestamp;
 
 const NOW: Timestamp = Timestamp::from_nanos(1_000_000_000_000);
 
+/// Failpoints are the process's: with them, these tests take turns.
+#[cfg(feature = "failpoints")]
+fn alone() -> fail::FailScenario<'static> {
+    fail::FailScenario::setup()
+}
+
+#[cfg(not(feature = "failpoints"))]
+struct Alone;
+
+#[cfg(not(feature = "failpoints"))]
+fn alone() -> Alone {
+    Alone
+}
+
 fn open(folder: &Path) -> crate::Result<Stream> {
     Stream::open(folder, StreamOptions::default())
 }
@@ -43,6 +57,7 @@ fn segment(folder: &Path, first: u64) -> std::path::PathBuf {
 
 #[test]
 fn records_are_read_from_any_position_and_survive_a_reopen() {
+    let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     written(folder.path(), 9);
     let stream = open(folder.path()).unwrap();
@@ -56,6 +71,7 @@ fn records_are_read_from_any_position_and_survive_a_reopen() {
 
 #[test]
 fn a_tail_torn_at_any_byte_is_cut_and_earlier_records_stay() {
+    let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let (bytes, offsets) = written(folder.path(), 8);
     for length in offsets[4]..bytes.len() {
@@ -71,6 +87,7 @@ fn a_tail_torn_at_any_byte_is_cut_and_earlier_records_stay() {
 
 #[test]
 fn garbage_or_zeros_after_the_last_record_are_cut() {
+    let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let (bytes, _) = written(folder.path(), 5);
     for fill in [0_u8, 0x5A, 0xFF] {
@@ -86,6 +103,7 @@ fn garbage_or_zeros_after_the_last_record_are_cut() {
 
 #[test]
 fn a_flipped_byte_before_the_last_record_is_damage_and_nothing_is_cut() {
+    let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let (bytes, offsets) = written(folder.path(), 6);
     for at in 0..offsets[5] {
@@ -100,6 +118,7 @@ fn a_flipped_byte_before_the_last_record_is_damage_and_nothing_is_cut() {
 
 #[test]
 fn damage_is_told_from_a_torn_tail_by_what_stands_behind_it() {
+    let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let (bytes, offsets) = written(folder.path(), 6);
     for at in offsets[5]..bytes.len() {
@@ -112,6 +131,7 @@ fn damage_is_told_from_a_torn_tail_by_what_stands_behind_it() {
 
 #[test]
 fn a_missing_or_damaged_segment_in_the_middle_is_an_error() {
+    let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let options = StreamOptions { segment_bytes: 1, ..StreamOptions::default() };
     let stream = Stream::open(folder.path(), options).unwrap();
@@ -130,6 +150,7 @@ fn a_missing_or_damaged_segment_in_the_middle_is_an_error() {
 
 #[test]
 fn an_unfinished_segment_is_removed_and_an_empty_one_is_used() {
+    let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let (bytes, _) = written(folder.path(), 3);
     fs::write(folder.path().join("00000000000000000004.seg.tmp"), b"BBST").unwrap();
@@ -145,6 +166,7 @@ fn an_unfinished_segment_is_removed_and_an_empty_one_is_used() {
 
 #[test]
 fn old_segments_go_by_age_and_by_bytes_but_not_what_is_pinned_and_numbers_go_on() {
+    let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let options = StreamOptions { segment_bytes: 1, max_bytes: 1 << 20, max_age: Duration::from_secs(10) };
     let second = |s: i64| Timestamp::from_nanos(s * 1_000_000_000);
@@ -174,7 +196,7 @@ fn old_segments_go_by_age_and_by_bytes_but_not_what_is_pinned_and_numbers_go_on(
 #[cfg(feature = "failpoints")]
 #[test]
 fn a_full_disk_leaves_no_trace_and_a_failed_sync_ends_the_stream() {
-    let scenario = fail::FailScenario::setup();
+    let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let stream = open(folder.path()).unwrap();
     stream.append(&payload(1), NOW).unwrap();
@@ -187,5 +209,4 @@ fn a_full_disk_leaves_no_trace_and_a_failed_sync_ends_the_stream() {
     drop(stream);
     let found = read(&open(folder.path()).unwrap(), 0);
     assert_eq!(found[..2], expected(1..=2));
-    scenario.teardown();
 }
