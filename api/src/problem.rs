@@ -24,20 +24,20 @@ pub(crate) struct Problem {
     #[serde(rename = "type")]
     type_uri: &'static str,
     /// The name of the status.
-    title: String,
+    title: &'static str,
     /// The HTTP status.
     status: u16,
     /// A stable word for programs.
     code: &'static str,
     /// What to do, for people.
-    detail: String,
+    detail: Box<str>,
     /// Everything that is wrong with the request.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<ProblemError>,
     /// Facts of this problem, such as `current_rev`, `legal`, `children`, `earliest`, `oldest`.
     #[serde(flatten)]
     #[schema(value_type = Object)]
-    facts: Map<String, Json>,
+    facts: Box<Map<String, Json>>,
 }
 
 /// One thing that is wrong with the request.
@@ -62,12 +62,12 @@ impl Problem {
     pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         Self {
             type_uri: "about:blank",
-            title: status.canonical_reason().unwrap_or("Error").to_owned(),
+            title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
             code,
-            detail: detail.into(),
+            detail: detail.into().into(),
             errors: Vec::new(),
-            facts: Map::new(),
+            facts: Box::default(),
         }
     }
 

@@ -25,6 +25,9 @@ use crate::series::canonical_key;
 /// A point of the test tables: host and time; its value.
 type Rows = BTreeMap<(String, i64), f64>;
 
+/// Host, time, value.
+type Row<'a> = (&'a str, i64, f64);
+
 struct Node {
     engine: Engine,
     committer: Committer,
@@ -59,14 +62,14 @@ impl Node {
     }
 
     /// Commits one batch with rows of several tables.
-    fn write(&mut self, tables: &[(&str, &[(&str, i64, f64)])]) {
+    fn write(&mut self, tables: &[(&str, &[Row])]) {
         let tables = tables.iter().map(|(table, rows)| self.batch(table, rows)).collect();
         let encoded = encode_batch(WriteBatch { tables }).unwrap();
         let appended = self.committer.append(vec![encoded]).unwrap();
         appended.sync().unwrap().publish();
     }
 
-    fn batch(&self, table: &str, rows: &[(&str, i64, f64)]) -> TableBatch {
+    fn batch(&self, table: &str, rows: &[Row]) -> TableBatch {
         let schema = self.schema(table);
         let series = |host: &str| {
             let key = canonical_key(std::iter::once((0, host))).unwrap();
@@ -119,7 +122,7 @@ fn collect(batch: &RecordBatch, rows: &mut Rows) {
     }
 }
 
-fn rows(all: &[(&str, i64, f64)]) -> Rows {
+fn rows(all: &[Row]) -> Rows {
     all.iter().map(|(host, time, value)| (((*host).to_owned(), *time), *value)).collect()
 }
 

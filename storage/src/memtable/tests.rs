@@ -1,5 +1,7 @@
 //! Tests of the memtable: whatever the order of writes and merges, the last write wins per field.
 
+#![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "test data is small")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
