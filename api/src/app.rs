@@ -269,6 +269,7 @@ fn engine_config(config: &Config) -> EngineConfig {
         flush_bytes: config.flush.bytes.0,
         flush_age: config.flush.age.0,
         memory_limit: config.write.memtable_bytes.0,
+        consumers: vec![rules::CONSUMER],
         ..EngineConfig::new(&config.data_dir)
     }
 }

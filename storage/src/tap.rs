@@ -43,6 +43,8 @@ pub enum Next {
 #[derive(Debug, Default)]
 pub struct Tap {
     consumers: Mutex<Vec<Arc<Queue>>>,
+    /// Names of consumers that will subscribe: until then they are owed the whole log.
+    expected: Mutex<Vec<&'static str>>,
 }
 
 #[derive(Debug)]
@@ -71,6 +73,13 @@ pub struct TapConsumer {
 }
 
 impl Tap {
+    /// A tap that keeps the whole log until these consumers have subscribed. Without this, a flush right after
+    /// the start could trim what a consumer that subscribes a moment later has not seen.
+    #[must_use]
+    pub fn expecting(consumers: Vec<&'static str>) -> Self {
+        Self { consumers: Mutex::default(), expected: Mutex::new(consumers) }
+    }
+
     /// Adds a consumer whose durable state reaches `checkpoint`. It is owed every group after that frame:
     /// those before the first call of [`TapConsumer::next`] it reads from the log itself.
     pub fn subscribe(&self, name: &'static str, checkpoint: FrameNumber, max_bytes: usize) -> TapConsumer {
@@ -83,6 +92,7 @@ impl Tap {
             cut_offs: AtomicU64::new(0),
         });
         self.consumers.lock().push(Arc::clone(&queue));
+        self.expected.lock().retain(|expected| *expected != name);
         TapConsumer { queue }
     }
 
@@ -111,9 +121,13 @@ impl Tap {
         }
     }
 
-    /// The frame up to which every consumer's state is durable; `None` without consumers.
+    /// The frame up to which every consumer's state is durable: the log may be trimmed so far. `None` without
+    /// consumers, 0 while an expected one has not subscribed.
     #[must_use]
     pub fn checkpoint(&self) -> Option<FrameNumber> {
+        if !self.expected.lock().is_empty() {
+            return Some(FrameNumber::default());
+        }
         let consumers = self.consumers.lock();
         consumers.iter().map(|q| FrameNumber::new(q.checkpoint.load(Ordering::Acquire))).min()
     }
@@ -209,8 +223,9 @@ mod tests {
 
     #[test]
     fn the_slowest_checkpoint_holds_the_log() {
-        let tap = Tap::default();
-        assert_eq!(tap.checkpoint(), None);
+        assert_eq!(Tap::default().checkpoint(), None);
+        let tap = Tap::expecting(vec!["first"]);
+        assert_eq!(tap.checkpoint(), Some(FrameNumber::new(0)));
         let first = tap.subscribe("first", FrameNumber::new(5), 1);
         let _second = tap.subscribe("second", FrameNumber::new(7), 1);
         assert_eq!(tap.checkpoint(), Some(FrameNumber::new(5)));

@@ -9,12 +9,15 @@ use storage::tap::{CommittedGroup, TapConsumer};
 /// Bytes of committed groups that may wait for the rules before they are cut off and read the log instead.
 const TAP_BYTES: usize = 64 << 20;
 
+/// The name of the rules on the commit tap.
+pub(super) const CONSUMER: &str = "rules";
+
 /// Hands the engine's commits to alerting.
 pub(super) struct EngineSource(pub(super) Engine);
 
 impl alerting::Source for EngineSource {
     fn consumer(&self, checkpoint: FrameNumber) -> TapConsumer {
-        self.0.tap().subscribe("rules", checkpoint, TAP_BYTES)
+        self.0.tap().subscribe(CONSUMER, checkpoint, TAP_BYTES)
     }
 
     fn read_log(

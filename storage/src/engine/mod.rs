@@ -56,6 +56,8 @@ pub struct EngineConfig {
     pub flush_age: Duration,
     /// At so many bytes in memtables no more rows are taken until a flush has made room.
     pub memory_limit: usize,
+    /// Consumers of the tap that will subscribe after the start: the log is kept whole until they have.
+    pub consumers: Vec<&'static str>,
     /// The disk of log and definitions.
     pub disk: Arc<dyn Disk>,
 }
@@ -71,6 +73,7 @@ impl EngineConfig {
             flush_bytes: 64 << 20,
             flush_age: Duration::from_secs(600),
             memory_limit: 512 << 20,
+            consumers: Vec::new(),
             disk: Arc::new(LocalDisk),
         }
     }

@@ -96,7 +96,7 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
         series,
         definitions,
         view,
-        tap: Tap::default(),
+        tap: Tap::expecting(config.consumers.clone()),
         epoch: log.epoch(),
         durable_frame: log.durable_frame(),
         log: Mutex::new(log),

@@ -204,6 +204,24 @@ async fn a_consumer_of_the_tap_keeps_the_log_until_its_checkpoint() {
 }
 
 #[tokio::test]
+async fn a_flush_before_an_expected_consumer_came_trims_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = EngineConfig { consumers: vec!["rules"], ..config(folder.path()) };
+    let (engine, committer) = Engine::open(config).await.unwrap();
+    let mut node = Node { engine, committer };
+    for round in 0..200_i64 {
+        let batch: Vec<_> = (0..30).map(|i| ("a", round * 100 + i, 1.0)).collect();
+        node.write(&[("t", &batch)]);
+    }
+    node.engine.flush().await.unwrap();
+    assert_eq!(node.engine.log_extent().1, FrameNumber::new(1));
+    let consumer = node.engine.tap().subscribe("rules", FrameNumber::default(), 1 << 20);
+    consumer.checkpointed(FrameNumber::new(150));
+    node.engine.flush().await.unwrap();
+    assert!(node.engine.log_extent().1 > FrameNumber::new(1));
+}
+
+#[tokio::test]
 async fn a_data_directory_is_opened_by_one_engine_at_a_time() {
     let folder = tempfile::tempdir().unwrap();
     let node = Node::open(folder.path()).await;
