@@ -5,6 +5,7 @@ use std::sync::Arc;
 use alerting::rule::RuleSpec;
 use alerting::{Alerting, Expect, Transition};
 use proptest::prelude::*;
+use storage::stream::{RecordNumber, Stream, StreamOptions};
 
 use crate::building::{Building, Row, Value, applied, config, start};
 
@@ -19,7 +20,8 @@ enum Step {
     Write(Vec<(u8, i8, u8)>),
     /// Alerting dies at once, wherever it is, and starts again. The alert stream lacks up to this many bytes of
     /// what came after the last snapshot: their sync had not happened.
-    Crash(u16),
+    /// If so, the snapshots since the last start had not happened either.
+    Crash(u16, bool),
     /// Alerting stops in order, and starts again; the log is trimmed.
     Restart,
     /// The threshold of a rule made at run time changes; `None` deletes it.
@@ -30,7 +32,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let write = prop::collection::vec((0_u8..3, -4_i8..30, 0_u8..20), 1..12).prop_map(Step::Write);
     let step = prop_oneof![
         8 => write,
-        3 => (0_u16..3_000).prop_map(Step::Crash),
+        3 => (0_u16..3_000, any::<bool>()).prop_map(|(cut, old)| Step::Crash(cut, old)),
         1 => Just(Step::Restart),
         1 => prop::option::of(0_u8..20).prop_map(Step::Rule),
     ];
@@ -46,6 +48,7 @@ async fn run(steps: &[Step], crashes: bool) -> (Vec<Transition>, Vec<Transition>
     let stream = folder.path().join("alerts/00000000000000000001.seg");
     let stream_bytes = || std::fs::metadata(&stream).unwrap().len();
     let mut snapshotted = stream_bytes();
+    let mut states = Files::read(&folder.path().join("rule-state"));
     let (mut times, mut frame) = ([1_000_i64; 3], None);
     for step in steps {
         match step {
@@ -62,14 +65,18 @@ async fn run(steps: &[Step], crashes: bool) -> (Vec<Transition>, Vec<Transition>
                     }]));
                 }
             }
-            Step::Crash(_) | Step::Restart if !crashes => {}
-            Step::Crash(unsynced) => {
+            Step::Crash(..) | Step::Restart if !crashes => {}
+            Step::Crash(unsynced, old) => {
                 drop(alerting);
+                if *old {
+                    states.put_back(&folder.path().join("rule-state"));
+                }
                 let all = stream_bytes();
                 let kept = all.saturating_sub(u64::from(*unsynced)).max(snapshotted);
                 std::fs::OpenOptions::new().write(true).open(&stream).unwrap().set_len(kept).unwrap();
                 building.restart();
                 alerting = open(&building);
+                states = Files::read(&folder.path().join("rule-state"));
                 snapshotted = stream_bytes();
             }
             Step::Restart => {
@@ -78,6 +85,7 @@ async fn run(steps: &[Step], crashes: bool) -> (Vec<Transition>, Vec<Transition>
                 building.trim();
                 building.restart();
                 alerting = open(&building);
+                states = Files::read(&folder.path().join("rule-state"));
                 snapshotted = stream_bytes();
             }
             Step::Rule(threshold) => {
@@ -92,10 +100,44 @@ async fn run(steps: &[Step], crashes: bool) -> (Vec<Transition>, Vec<Transition>
     }
     building.close();
     alerting.stop().await.unwrap();
+    let recorded = recorded_ids(folder.path());
+    let distinct: std::collections::HashSet<_> = recorded.iter().collect();
+    assert_eq!(distinct.len(), recorded.len(), "the stream holds a transition twice");
+    assert_eq!(recorded.len(), alerting.history().entries().len());
     let comparable = |t: &Arc<Transition>| Transition { recorded_at: 0, ..Transition::clone(t) };
     let mut firing: Vec<_> = alerting.firing().iter().map(comparable).collect();
     firing.sort_by(|a, b| a.transition_id.cmp(&b.transition_id));
     (alerting.history().entries().iter().map(comparable).collect(), firing)
+}
+
+/// The files of a folder, to put them back.
+struct Files(Vec<(std::ffi::OsString, Vec<u8>)>);
+
+impl Files {
+    fn read(folder: &std::path::Path) -> Self {
+        let entries = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap());
+        Self(entries.map(|e| (e.file_name(), std::fs::read(e.path()).unwrap())).collect())
+    }
+
+    fn put_back(&self, folder: &std::path::Path) {
+        std::fs::remove_dir_all(folder).unwrap();
+        std::fs::create_dir(folder).unwrap();
+        for (name, bytes) in &self.0 {
+            std::fs::write(folder.join(name), bytes).unwrap();
+        }
+    }
+}
+
+/// The transition ids in the alert stream's own records.
+fn recorded_ids(folder: &std::path::Path) -> Vec<String> {
+    let stream = Stream::open(folder.join("alerts"), StreamOptions::default()).unwrap();
+    let mut ids = Vec::new();
+    for record in stream.read(RecordNumber::START) {
+        let record: serde_json::Value = serde_json::from_slice(&record.unwrap().payload[1..]).unwrap();
+        let transitions = record["transitions"].as_array().unwrap();
+        ids.extend(transitions.iter().map(|t| t["transition_id"].as_str().unwrap().to_owned()));
+    }
+    ids
 }
 
 async fn change_rule(alerting: &Alerting, threshold: Option<u8>) {
