@@ -5,11 +5,11 @@ use std::time::Duration;
 /// Bytes of one SQL text. Dashboards send a few KB; a generated `IN` list of 50,000 device names is about this.
 pub const SQL_BYTES: usize = 1 << 20;
 
-/// Nesting of parentheses and subqueries that the parser follows: DataFusion's own default, which no
-/// hand-written query comes near and which keeps the parser's stack below 2 MB.
+/// Nesting of parentheses and subqueries that the parser follows: DataFusion's own default. A test refuses
+/// 5,000 levels without a stack overflow.
 pub const SQL_NESTING: usize = 50;
 
-/// How long a query may run, waiting included. A dashboard gives up after 30 to 60 seconds.
+/// How long a query may run, waiting included: an assumption of how long anybody waits for a dashboard.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Memory of all queries together: half a GiB, which a small edge machine has.
@@ -24,7 +24,7 @@ pub const SPILL_BYTES: u64 = 4 << 30;
 /// Queries that run at one time per core. Two keep a core busy while one waits for the disk.
 pub const RUNNING_PER_CORE: usize = 2;
 
-/// Queries that wait for their turn. A dashboard opens with about 20 panels; three of them at once.
+/// Queries that wait for their turn: three dashboards of 20 panels, an assumption, opened at once.
 pub const WAITING: usize = 64;
 
 /// Batches of an answer that wait for a slow reader. Two let the query compute while one is being sent.
@@ -33,7 +33,8 @@ pub const RESULT_BATCHES: usize = 2;
 /// Rows of a batch: DataFusion's own default.
 pub const BATCH_ROWS: usize = 8_192;
 
-/// Bytes of the cache of Parquet footers: at about 20 KB each, those of 3,000 files.
+/// Bytes of the cache of Parquet footers: an eighth of the memory of queries. What a footer takes is not
+/// measured; a query over more files than fit reads them again, at 0.28 ms each.
 pub const FOOTER_CACHE_BYTES: usize = 64 << 20;
 
 /// Threads that may wait in a file read at one time, for all queries.
