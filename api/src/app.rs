@@ -242,6 +242,8 @@ fn query_service(
     let settings = query::Settings {
         deadline: config.query.deadline.0,
         memory_bytes: config.query.memory_bytes.0,
+        // Half, so that one query cannot starve the others.
+        query_memory_bytes: config.query.memory_bytes.0 / 2,
         running: config.query.concurrency,
         ..query::Settings::new(config.data_dir.join("spill"))
     };

@@ -109,7 +109,9 @@ fn dispatch(matches: &ArgMatches) -> Result<ExitCode, Failure> {
         Some(("config", matches)) => match matches.subcommand() {
             Some(("print", matches)) => print(&config::render(&load(matches)?)),
             Some((_, matches)) => {
-                load(matches)?.check_exposure()?;
+                let config = load(matches)?;
+                config.check_exposure()?;
+                config.check_resources()?;
                 print("the configuration is good\n")
             }
             None => Ok(ExitCode::from(2)),

@@ -23,6 +23,17 @@ struct Webhook {
 }
 
 impl Config {
+    /// Checks everything here, as a start does.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check_resources(&self) -> Result<(), ConfigError> {
+        self.topics()?;
+        self.alert_rules()?;
+        self.receivers()?;
+        Ok(())
+    }
+
     /// The topics that mean something.
     ///
     /// # Errors

@@ -89,6 +89,15 @@ pub const SETTINGS: &[Setting] = &[
         "Listen beyond this machine although no token is configured."
     ),
     setting!(
+        "rules_file",
+        "BUSBAR_RULES_FILE",
+        "rules-file",
+        "FILE",
+        "none",
+        rules_file,
+        "A YAML file of alert rules."
+    ),
+    setting!(
         "http.addr",
         "BUSBAR_HTTP_ADDR",
         "http-addr",
@@ -272,6 +281,16 @@ impl Scalar for PathBuf {
 
     fn to_toml(&self) -> Option<String> {
         quoted(&self.display())
+    }
+}
+
+impl Scalar for Option<PathBuf> {
+    fn from_text(text: &str) -> Result<Self, String> {
+        Ok(Some(text.into()))
+    }
+
+    fn to_toml(&self) -> Option<String> {
+        self.as_ref().and_then(|path| quoted(&path.display()))
     }
 }
 

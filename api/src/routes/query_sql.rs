@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse as _, Response};
+use futures::TryStreamExt as _;
 use query::format::{Format, encode};
 use serde::Deserialize;
 
@@ -81,7 +82,10 @@ async fn run(surface: &Surface, request: Request, headers: &HeaderMap) -> Result
         ));
     }
     let result = surface.doors.queries()?.query(Some(&request.db), &request.q).await?;
-    let body = Body::from_stream(encode(format, result)?);
+    // The status is sent before the rows: an error among them cuts the connection, so that no client takes the
+    // beginning for the whole.
+    let rows = encode(format, result)?.inspect_err(|error| tracing::warn!(%error, "an answer was cut"));
+    let body = Body::from_stream(rows);
     let content_type = [(header::CONTENT_TYPE, format.content_type())];
     Ok((content_type, body).into_response())
 }

@@ -1,3 +1,5 @@
+//! Last write wins, over rows of memory and files.
+
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

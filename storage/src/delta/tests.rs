@@ -1,3 +1,5 @@
+//! Commits to a Delta table: once each, whatever fails.
+
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,3 +1,5 @@
+//! Rows as they are laid out in files, and back.
+
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

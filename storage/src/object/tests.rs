@@ -1,3 +1,5 @@
+//! The durable local store: conformance, and what survives a crash.
+
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

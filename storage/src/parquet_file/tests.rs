@@ -1,3 +1,5 @@
+//! Parquet files as they are written, read back.
+
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

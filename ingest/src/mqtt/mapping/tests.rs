@@ -1,3 +1,5 @@
+//! Mappings, their errors, and the rows they make of payloads.
+
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
