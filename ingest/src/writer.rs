@@ -1,6 +1,6 @@
 //! The one writer: a thread of its own that takes groups from the ring and commits them.
 //!
-//! Invariant: [`commit`] is the only way to an acknowledgement, and its order is log, disk, memory,
+//! Invariant: `commit` is the only way to an acknowledgement, and its order is log, disk, memory,
 //! acknowledgement. The types of [`storage::engine`] do not let another order compile.
 
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 //! Invariants:
 //! - every key has a default, so an empty file is a whole configuration;
 //! - a key that is not known is an error that names it;
-//! - a [`Config`] that came from [`load`] has passed [`Config::check`];
+//! - a [`Config`] that came from [`load()`] has passed [`Config::check`];
 //! - what is printed never holds a secret.
 
 mod load;

@@ -21,7 +21,7 @@ pub struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// Cuts a line, as [`super::lines`] yields it.
+    /// Cuts a line, as [`super::lines()`] yields it.
     ///
     /// # Errors
     /// When there is nothing before the first space, no field behind it, a text has no end, or what follows the

@@ -1,6 +1,6 @@
 //! Line protocol: our own parser, a scan over bytes that allocates nothing for an ordinary line.
 //!
-//! Three steps, each usable alone, because the hot path skips the third: [`lines`] cuts a body into lines,
+//! Three steps, each usable alone, because the hot path skips the third: [`lines()`] cuts a body into lines,
 //! [`Line::split`] cuts a line into series, fields and timestamp, and [`parse_series`] takes a series apart that
 //! is not known yet.
 //!
