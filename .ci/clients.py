@@ -1,0 +1,278 @@
+"""Published clients write to a real engine, unmodified; other engines read its tables.
+
+Usage: clients.py PATH-OF-BUSBAR. Prints a line per check and ends with 'N passed, N failed'.
+"""
+
+import glob
+import io
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import deltalake
+import duckdb
+import pyarrow as pa
+import pyarrow.ipc
+from influxdb import InfluxDBClient as V1
+from influxdb.exceptions import InfluxDBClientError
+from influxdb_client import InfluxDBClient as V2
+from influxdb_client import WriteOptions, WritePrecision
+from influxdb_client.client.write_api import SYNCHRONOUS
+from influxdb_client.rest import ApiException
+from influxdb_client_3 import InfluxDBClient3, InfluxDBError, Point
+from influxdb_client_3 import SYNCHRONOUS as SYNCHRONOUS3
+from influxdb_client_3 import write_client_options, WriteOptions as WriteOptions3
+
+TOKEN = "bbt_check_0123456789abcdef0123456789abcdef"
+TOKEN_SHA256 = __import__("hashlib").sha256(TOKEN.encode()).hexdigest()
+CONFIG = f"""
+[[tokens]]
+name = "check"
+sha256 = "{TOKEN_SHA256}"
+
+[[mqtt.mappings]]
+topic = "sensors/{{building}}/{{device}}/state"
+database = "mqtt"
+table = "climate"
+tags = {{ building = "{{building}}", device = "{{device}}" }}
+fields = "*"
+time = "$.ts"
+deny = ["ts"]
+"""
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Engine:
+    def __init__(self, binary, folder):
+        self.binary, self.folder, self.data = binary, folder, os.path.join(folder, "data")
+        self.config = os.path.join(folder, "busbar.toml")
+        with open(self.config, "w") as file:
+            file.write(CONFIG)
+        self.http, self.mqtt = free_port(), free_port()
+        self.url = f"http://127.0.0.1:{self.http}"
+
+    def start(self):
+        addresses = ["--http-addr", f"127.0.0.1:{self.http}", "--mqtt-addr", f"127.0.0.1:{self.mqtt}"]
+        command = [self.binary, "serve", "--config", self.config, "--data-dir", self.data, *addresses]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(f"{self.url}/ready", timeout=5)
+                return
+            except (urllib.error.URLError, ConnectionError):
+                assert self.process.poll() is None, "the engine ended at its start"
+                time.sleep(0.1)
+        raise AssertionError("the engine did not become ready")
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(60) == 0, "SIGTERM must end with 0"
+
+    def sql(self, db, q):
+        query = urllib.parse.urlencode({"db": db, "q": q, "format": "arrow"})
+        request = urllib.request.Request(f"{self.url}/api/v3/query_sql?{query}")
+        request.add_header("Authorization", f"Bearer {TOKEN}")
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return pa.ipc.open_stream(io.BytesIO(answer.read())).read_all()
+
+    def rows(self, db, q):
+        return self.sql(db, q).to_pylist()
+
+    def publish(self, topic, message, *more, password=TOKEN):
+        command = ["mosquitto_pub", "-h", "127.0.0.1", "-p", str(self.mqtt), "-t", topic, "-m", message, *more]
+        if password is not None:
+            command += ["-u", "device", "-P", password]
+        return subprocess.run(command, capture_output=True, text=True, timeout=30)
+
+
+def v1_writes_and_understands_errors(engine):
+    client = V1(host="127.0.0.1", port=engine.http, username="any", password=TOKEN, gzip=True)
+    assert client.ping()
+    client.create_database("v1")
+    assert {"name": "v1"} in client.get_list_database()
+    client.switch_database("v1")
+    points = [
+        {"measurement": "cpu", "tags": {"host": f"h{i % 3}"}, "time": 1767225600 + i, "fields": {"usage": i / 4, "n": i}}
+        for i in range(1000)
+    ]
+    assert client.write_points(points, time_precision="s", batch_size=300)
+    assert engine.rows("v1", "SELECT count(*) AS n, sum(usage) AS s FROM cpu") == [{"n": 1000, "s": 124875.0}]
+    try:
+        client.write_points([{"measurement": "cpu", "tags": {"host": "h0"}, "fields": {"usage": "text"}}])
+        raise AssertionError("a wrong type must be refused")
+    except InfluxDBClientError as error:
+        assert error.code == 400 and "field type conflict" in str(error), error
+    client = V1(host="127.0.0.1", port=engine.http, username="any", password="wrong", database="v1")
+    try:
+        client.write_points(points[:1])
+        raise AssertionError("a wrong password must be refused")
+    except InfluxDBClientError as error:
+        assert error.code == 401, error
+
+
+def v2_writes_and_understands_errors(engine):
+    with V2(url=engine.url, token=TOKEN, org="any", enable_gzip=True) as client:
+        assert client.ping() and client.health().status == "pass" and client.version()
+        write = client.write_api(write_options=SYNCHRONOUS)
+        lines = [f"room,id={i % 5} t={20 + i / 10} {1767225600000 + i}" for i in range(500)]
+        write.write(bucket="v2", record=lines, write_precision=WritePrecision.MS)
+        for line, status, part in [("room,id=1 t=", 400, "unable to parse"), ("room,id=1 t=true", 422, "field type conflict")]:
+            try:
+                write.write(bucket="v2", record=line)
+                raise AssertionError(f"{line} must be refused")
+            except ApiException as error:
+                body = json.loads(error.body)
+                assert error.status == status and part in body["message"] and body["code"], error
+        with client.write_api(write_options=WriteOptions(batch_size=100, flush_interval=200)) as batching:
+            batching.write(bucket="v2", record=[f"batch v={i}i {i + 1}" for i in range(950)])
+    assert engine.rows("v2", "SELECT count(*) AS n FROM room") == [{"n": 500}]
+    assert engine.rows("v2", "SELECT count(*) AS n, sum(v) AS s FROM batch") == [{"n": 950, "s": 450775}]
+
+
+def v3_writes_and_understands_errors(engine):
+    for use_v2 in (True, False):
+        options = write_client_options(write_options=WriteOptions3(write_type=SYNCHRONOUS3.write_type, use_v2_api=use_v2))
+        with InfluxDBClient3(host=engine.url, token=TOKEN, database="v3", write_client_options=options) as client:
+            table = f"air_{use_v2}".lower()
+            client.write([Point(table).tag("room", "a").field("co2", 400.5 + i).time(1_767_225_600_000_000_000 + i) for i in range(50)])
+            assert engine.rows("v3", f"SELECT count(*) AS n FROM {table}") == [{"n": 50}]
+            try:
+                client.write(f"{table},room=a co2=1 1\n{table},room=a co2=\n{table},room=a co2=2 2")
+                raise AssertionError("a bad line must be told")
+            except InfluxDBError as error:
+                text = str(error)
+            # v3 keeps the good lines and names the bad one; v2 refuses the body.
+            count = 50 if use_v2 else 52
+            assert engine.rows("v3", f"SELECT count(*) AS n FROM {table}") == [{"n": count}], text
+            assert use_v2 or ("partial write" in text and "2" in text), text
+
+
+def mosquitto_publishes_line_protocol_and_json(engine):
+    for qos in ("0", "1"):
+        sent = engine.publish("busbar/mqtt/lp", f"pump,qos={qos} rpm={qos}5i 1767225600000000000", "-q", qos)
+        assert sent.returncode == 0, sent.stderr
+    message = json.dumps({"ts": 1767225600, "temperature": 21.5, "on": True, "power": {"now": 40}})
+    assert engine.publish("sensors/hq/d1/state", message, "-q", "1").returncode == 0
+    assert engine.rows("mqtt", "SELECT building, device, temperature, \"on\", \"power.now\" AS p FROM climate") == [
+        {"building": "hq", "device": "d1", "temperature": 21.5, "on": True, "p": 40.0}
+    ]
+    for _ in range(100):
+        if engine.rows("mqtt", "SELECT count(*) AS n FROM pump") == [{"n": 2}]:
+            break
+        time.sleep(0.05)  # nothing tells of QoS 0
+    else:
+        raise AssertionError("QoS 0 was not stored")
+    refused = engine.publish("busbar/mqtt/lp", "pump rpm=1i", "-q", "1", password="wrong")
+    assert refused.returncode != 0 and "bad user name or password" in refused.stderr, refused
+    assert engine.publish("busbar/mqtt/lp", "pump rpm=1i", "-q", "1", password=None).returncode != 0
+
+
+TABLES = {
+    "v1": ["cpu"],
+    "v2": ["room", "batch"],
+    "v3": ["air_true", "air_false"],
+    "mqtt": ["pump", "climate"],
+    "odd": ["°C", "a b", "µg/m³"],
+}
+
+
+def special_names_are_written(engine):
+    client = V1(host="127.0.0.1", port=engine.http, username="any", password=TOKEN, database="odd")
+    names = [r"°C", r"a\ b", "µg/m³"]
+    lines = [f'{name},room\\ no=1 Value={i},value={i + 1},u={i}u,s="t{i}",time\\ of={i}i {1 + i * 500}' for name in names for i in range(20)]
+    assert client.write(lines, {"db": "odd"}, 204, "line")
+    # Overwritten within one flush: no reader sees the first value.
+    assert client.write(["°C,room\\ no=1 Value=99 1"], {"db": "odd"}, 204, "line")
+
+
+def other_engines_read_the_same_rows(engine):
+    for database, tables in TABLES.items():
+        for name in tables:
+            rows = engine.sql(database, f'SELECT * FROM "{name}" ORDER BY time')
+            found = glob.glob(os.path.join(engine.data, "tables", database, "*", "_delta_log"))
+            paths = [os.path.dirname(path) for path in found]
+            # The folder's name is encoded; the table's own name is in its metadata.
+            delta = next(t for t in map(deltalake.DeltaTable, paths) if t.metadata().name == f"{database}.{name}")
+            read = pa.table(delta.to_pyarrow_table()) if hasattr(delta, "to_pyarrow_table") else pa.table(delta.to_pyarrow_dataset().to_table())
+            assert read.num_rows == rows.num_rows, (database, name, read.num_rows, rows.num_rows)
+            compare(rows, read, f"{database}.{name}")
+            files = os.path.join(glob.escape(delta.table_uri.replace("file://", "").rstrip("/")), "*", "*.parquet")
+            files = urllib.parse.unquote(files)
+            count = duckdb.sql(f"SELECT count(*) FROM read_parquet('{files}', union_by_name = true)").fetchall()[0][0]
+            assert count == rows.num_rows, (database, name, count)
+
+
+def compare(sql, delta, what):
+    """Every column of SQL is in the Delta table with the same values; stored names differ only in escapes."""
+    def value(v):
+        v = v.as_py() if hasattr(v, "as_py") else v
+        return float(v) if isinstance(v, (int, float)) or type(v).__name__ == "Decimal" else v
+
+    def nanos(table):
+        micros = table.column("time").cast(pa.timestamp("us")).cast(pa.int64()).to_pylist()
+        rest = table.column("busbar_time_ns").to_pylist() if "busbar_time_ns" in table.column_names else [None] * len(micros)
+        return [m * 1000 + (r or 0) for m, r in zip(micros, rest)]
+
+    def stored(name):
+        candidates = [urllib.parse.quote(name, safe="°µ³./-_"), name]
+        names = [c for c in delta.column_names if urllib.parse.unquote(c).split("%~")[0] == name or c in candidates]
+        assert names, (what, name, delta.column_names)
+        return names
+
+    times = sql.column("time").cast(pa.timestamp("ns")).cast(pa.int64()).to_pylist()
+    order = sorted(range(len(times)), key=lambda i: (times[i], str(sql.slice(i, 1).to_pylist())))
+    delta_times = nanos(delta)
+    assert sorted(times) == sorted(delta_times), (what, "times")
+    del order
+    for name in sql.column_names:
+        if name == "time":
+            continue
+        mine = sorted(str((t, value(v))) for t, v in zip(times, sql.column(name)))
+        theirs = [sorted(str((t, value(v))) for t, v in zip(delta_times, delta.column(c))) for c in stored(name)]
+        assert mine in theirs, (what, name, mine[:3], [t[:3] for t in theirs])
+
+
+def main():
+    folder = tempfile.mkdtemp(prefix="busbar-clients-")
+    engine = Engine(sys.argv[1], folder)
+    engine.start()
+    checks = [
+        v1_writes_and_understands_errors,
+        v2_writes_and_understands_errors,
+        v3_writes_and_understands_errors,
+        mosquitto_publishes_line_protocol_and_json,
+        special_names_are_written,
+        lambda e: (e.stop(), e.start()),
+        other_engines_read_the_same_rows,
+    ]
+    passed = failed = 0
+    for check in checks:
+        name = check.__name__.replace("_", " ").replace("<lambda>", "it stops in order and starts again")
+        try:
+            check(engine)
+            passed += 1
+            print(f"ok      {name}", flush=True)
+        except Exception as error:  # every check is run and told
+            failed += 1
+            print(f"FAILED  {name}: {type(error).__name__}: {error}", flush=True)
+    engine.stop()
+    shutil.rmtree(folder)
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+sys.exit(main())
