@@ -119,6 +119,7 @@ impl App {
     /// When something does not start; what had been started is stopped by being dropped.
     pub async fn start(config: &Config) -> Result<Self, AppError> {
         config.check_exposure()?;
+        config.check_resources()?;
         if config.tokens.is_empty() && config.insecure {
             tracing::warn!(
                 "no token is configured: whoever reaches a listener may read and write everything"

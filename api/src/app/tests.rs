@@ -14,6 +14,7 @@ use crate::health_client;
 fn config(folder: &TempDir) -> Config {
     let mut config = Config { data_dir: folder.path().join("data"), ..Config::default() };
     config.http.addr = SocketAddr::from(([127, 0, 0, 1], 0));
+    config.mqtt.addr = config.http.addr;
     config
 }
 

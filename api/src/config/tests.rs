@@ -264,3 +264,18 @@ fn tokens_in_a_variable_are_names_and_hashes() {
     let token = |name: &str| Token { name: name.into(), sha256: TokenHash::of("hello") };
     assert_eq!(config.tokens, [token("a"), token("b")]);
 }
+
+#[test]
+fn what_other_crates_read_is_checked_before_anything_starts() {
+    let check = |file: &str, parts: &[&str]| {
+        let error = loaded(Some(file), &[], &[]).unwrap().check_resources().unwrap_err().to_string();
+        for part in parts {
+            assert!(error.contains(part), "{error:?} lacks {part:?}");
+        }
+    };
+    check("[[mqtt.mappings]]\ntopic = \"a\"", &["mqtt.mappings[0]", "database"]);
+    check("[[rules]]\nname = \"a\"\nform = \"5m\"", &["rules[0]", "form"]);
+    check("[[webhooks]]\nname = \"a\"", &["webhooks[0]", "url"]);
+    check("rules_file = \"/nowhere/rules.yaml\"", &["rules_file", "/nowhere/rules.yaml"]);
+    assert!(Config::default().check_resources().is_ok());
+}
