@@ -269,6 +269,7 @@ async fn start_mqtt(config: &Config, surface: &Surface, intake: Intake) -> Resul
 
 fn engine_config(config: &Config) -> EngineConfig {
     EngineConfig {
+        segment_bytes: config.log.segment_bytes.0 as u64,
         flush_bytes: config.flush.bytes.0,
         flush_age: config.flush.age.0,
         memory_limit: config.write.memtable_bytes.0,

@@ -134,6 +134,8 @@ fn load(matches: &ArgMatches) -> Result<Config, Failure> {
 
 fn serve(config: Config) -> Result<ExitCode, Failure> {
     telemetry::start(&config.logging)?;
+    #[cfg(feature = "failpoints")]
+    crate::failpoints::arm()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("busbar").build()?;
     runtime.block_on(app::serve(config))?;
     Ok(ExitCode::SUCCESS)

@@ -13,6 +13,8 @@ pub mod cli;
 pub mod config;
 pub mod doors;
 pub mod error;
+#[cfg(feature = "failpoints")]
+pub mod failpoints;
 pub mod health_client;
 pub mod metrics;
 pub mod probes;

@@ -28,6 +28,9 @@ pub use setting::{SETTINGS, Setting};
 
 use crate::auth::TokenHash;
 
+/// The smallest segment of the log: below it, more time goes into making segments than into rows.
+const LEAST_SEGMENT: ByteSize = ByteSize(64 << 10);
+
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -44,6 +47,8 @@ pub struct Config {
     pub limits: Limits,
     /// The write path.
     pub write: Write,
+    /// The log on disk.
+    pub log: Log,
     /// From memory to files.
     pub flush: Flush,
     /// SQL.
@@ -108,6 +113,14 @@ pub struct Write {
     pub memtable_bytes: ByteSize,
 }
 
+/// The log on disk.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// One segment: the log is trimmed by whole segments.
+    pub segment_bytes: ByteSize,
+}
+
 /// From memory to files.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -169,6 +182,7 @@ impl Default for Config {
             mqtt: Mqtt::default(),
             limits: Limits::default(),
             write: Write::default(),
+            log: Log::default(),
             flush: Flush::default(),
             query: Query::default(),
             logging: Logging::default(),
@@ -225,6 +239,13 @@ impl Default for Write {
     }
 }
 
+impl Default for Log {
+    fn default() -> Self {
+        // As much as a flush: a segment or two are kept beside what is in memory.
+        Self { segment_bytes: ByteSize::mebibytes(64) }
+    }
+}
+
 impl Default for Flush {
     fn default() -> Self {
         Self { bytes: ByteSize::mebibytes(64), age: Span(Duration::from_secs(600)) }
@@ -265,6 +286,12 @@ impl Config {
             return fail(format!(
                 "write.memtable_bytes is {} but a flush begins at flush.bytes = {}: raise write.memtable_bytes",
                 self.write.memtable_bytes, self.flush.bytes
+            ));
+        }
+        if self.log.segment_bytes < LEAST_SEGMENT {
+            return fail(format!(
+                "log.segment_bytes is {} but a segment holds at least {LEAST_SEGMENT}: raise log.segment_bytes",
+                self.log.segment_bytes
             ));
         }
         for (key, count) in

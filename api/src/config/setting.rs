@@ -197,6 +197,15 @@ pub const SETTINGS: &[Setting] = &[
         "Memory of rows that are not in files yet; beyond it writers get 429."
     ),
     setting!(
+        "log.segment_bytes",
+        "BUSBAR_LOG_SEGMENT_BYTES",
+        "log-segment-bytes",
+        "SIZE",
+        "\"64MiB\"",
+        log.segment_bytes,
+        "One segment of the log, which is trimmed by whole segments."
+    ),
+    setting!(
         "flush.bytes",
         "BUSBAR_FLUSH_BYTES",
         "flush-bytes",

@@ -142,6 +142,7 @@ fn keys_that_do_not_go_together_are_refused() {
     };
     check(&[("BUSBAR_LIMITS_BODY_MEMORY", "1MiB")], "raise limits.body_memory");
     check(&[("BUSBAR_WRITE_MEMTABLE_BYTES", "1MiB")], "raise write.memtable_bytes");
+    check(&[("BUSBAR_LOG_SEGMENT_BYTES", "1KiB")], "raise log.segment_bytes");
     check(&[("BUSBAR_HTTP_CONNECTIONS", "0")], "http.connections must be at least 1");
     check(&[("BUSBAR_TOKENS", &format!("a={HASH},a={HASH}"))], "two tokens are called \"a\"");
     check(&[("BUSBAR_TOKENS", &format!("={HASH}"))], "a token must have a name");
