@@ -166,7 +166,7 @@ mod tests {
         assert_eq!(whole, [fleet.bodies(0..1, 7), fleet.bodies(1..4, 13)].concat().concat());
         assert_ne!(whole, Fleet { seed: 2, ..fleet }.bodies(0..4, 1_000).concat());
         let first = "climate,area=a000,building=b000,device=d000000,floor=f00,room=r00000 \
-                     co2=445i,humidity=36.2,power=447.2,temp=18.39 1704067200000000000\n";
+                     co2=538i,humidity=38.3,power=50.2,temp=18.68 1704067200000000000\n";
         let body = Fleet::steady(1).bodies(0..1, 1).concat();
         assert_eq!(String::from_utf8(body).unwrap(), first, "or numbers of earlier runs mean nothing");
     }
