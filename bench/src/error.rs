@@ -1,0 +1,32 @@
+//! Why a benchmark could not be set up or run.
+
+/// What failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The machine gave no folder, thread or runtime.
+    #[error("the node could not be started: {0}")]
+    Start(#[from] std::io::Error),
+    /// The storage engine failed.
+    #[error(transparent)]
+    Storage(#[from] storage::Error),
+    /// The data's names are not what storage takes.
+    #[error(transparent)]
+    Name(#[from] storage::model::NameError),
+    /// A body was not written.
+    #[error(transparent)]
+    Write(#[from] ingest::intake::WriteError),
+    /// The data holds lines that the intake refuses.
+    #[error("line {number} of a body was refused: {line:?}")]
+    Refused {
+        /// The line's number in its body, from 1.
+        number: usize,
+        /// The line.
+        line: String,
+    },
+    /// A connection's task panicked.
+    #[error("a connection ended badly: {0}")]
+    Connection(#[from] tokio::task::JoinError),
+}
+
+/// What may fail with [`enum@Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
