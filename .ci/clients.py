@@ -207,7 +207,7 @@ def other_engines_read_the_same_rows(engine):
             paths = [os.path.dirname(path) for path in found]
             # The folder's name is encoded; the table's own name is in its metadata.
             delta = next(t for t in map(deltalake.DeltaTable, paths) if t.metadata().name == f"{database}.{name}")
-            read = pa.table(delta.to_pyarrow_table()) if hasattr(delta, "to_pyarrow_table") else pa.table(delta.to_pyarrow_dataset().to_table())
+            read = delta.to_pyarrow_table()
             assert read.num_rows == rows.num_rows, (database, name, read.num_rows, rows.num_rows)
             compare(rows, read, f"{database}.{name}")
             files = os.path.join(glob.escape(delta.table_uri.replace("file://", "").rstrip("/")), "*", "*.parquet")
@@ -234,10 +234,8 @@ def compare(sql, delta, what):
         return names
 
     times = sql.column("time").cast(pa.timestamp("ns")).cast(pa.int64()).to_pylist()
-    order = sorted(range(len(times)), key=lambda i: (times[i], str(sql.slice(i, 1).to_pylist())))
     delta_times = nanos(delta)
     assert sorted(times) == sorted(delta_times), (what, "times")
-    del order
     for name in sql.column_names:
         if name == "time":
             continue
