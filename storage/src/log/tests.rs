@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use proptest::prelude::*;
 
@@ -205,6 +205,33 @@ fn a_failed_sync_poisons_the_log_until_a_restart() {
     drop(log);
     let (_, frames) = open(folder.path()).unwrap();
     assert_eq!(frames[..2], expected(1..=2)[..]);
+}
+
+#[test]
+fn a_full_disk_refuses_the_frame_keeps_the_log_and_leaves_no_half_segment() {
+    let folder = tempfile::tempdir().unwrap();
+    let full = Arc::new(AtomicBool::new(false));
+    let is_full = Arc::clone(&full);
+    let disk = ObservedDisk::new(Arc::new(move |operation, path| {
+        if operation == Operation::Write && is_full.load(Ordering::Relaxed) && path.ends_with("segment.new") {
+            return Err(Error::io("write", path)(std::io::ErrorKind::StorageFull.into()));
+        }
+        Ok(())
+    }));
+    let (mut log, _) =
+        LogWriter::open(Arc::new(disk), folder.path().into(), SEGMENT, &mut |_, _| Ok(())).unwrap();
+    write(&mut log, 1..=5);
+    full.store(true, Ordering::Relaxed);
+    let large = vec![1; SEGMENT as usize];
+    let refused = log.append(Sequence::new(6), &[&large]).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unavailable);
+    assert!(!folder.path().join("segment.new").exists());
+    write(&mut log, 6..=7);
+    full.store(false, Ordering::Relaxed);
+    log.append(Sequence::new(8), &[&large]).unwrap();
+    log.sync().unwrap();
+    drop(log);
+    assert_eq!(open(folder.path()).unwrap().1.len(), 8);
 }
 
 #[test]

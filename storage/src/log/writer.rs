@@ -210,7 +210,13 @@ impl Place {
             None => {
                 // Under another name first: a half-written file must not be taken for a segment.
                 let fresh = self.folder.join("segment.new");
-                segment::prewrite(&*self.disk, &fresh, length)?;
+                if let Err(error) = segment::prewrite(&*self.disk, &fresh, length) {
+                    // On a full disk the half-written file would take the room that a flush needs.
+                    if let Err(left) = self.disk.remove(&fresh) {
+                        tracing::warn!(error = %left, "a half-written segment could not be removed");
+                    }
+                    return Err(error);
+                }
                 self.disk.rename(&fresh, &path)?;
             }
         }
