@@ -12,8 +12,8 @@ use storage::log::{LogWriter, encode_batch, encode_definitions};
 use storage::model::{Sequence, WriteBatch};
 use tempfile::TempDir;
 
-/// Rows of a group: 44 bytes each (series, time, four fields of 8 bytes), so 150 KB. That is what comes together
-/// during one sync at some 100,000 rows/s.
+/// Rows of a group: 44 bytes each (series, time, four fields of 8 bytes), so 150 KB: far from both the cost of a
+/// call and the bound of a group.
 const ROWS: u32 = 3_400;
 
 /// Bytes of a segment: the engine's default.
