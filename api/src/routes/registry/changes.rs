@@ -13,7 +13,6 @@ use uuid::Uuid;
 use super::answer::{Answer, Reply};
 use super::call::Call;
 use super::openapi::Problems;
-use crate::problem::Problem;
 
 /// Seconds that an answer may wait for a change: below the 60 s after which proxies give up.
 const MAX_WAIT_S: u64 = 30;
@@ -73,10 +72,13 @@ impl From<Change> for ChangeView {
     responses((status = OK, body = ChangesView), Problems))]
 pub(super) async fn list(call: Call) -> Reply {
     let [after, limit, wait] = call.only(["after", "limit", "wait"])?;
-    let after = number("after", after, 0, 0..=i64::MAX.unsigned_abs())?;
+    let mut faults = Faults::default();
+    let after = number("after", after, 0, 0..=i64::MAX.unsigned_abs(), &mut faults);
+    let limit = number("limit", limit, DEFAULT_LIMIT, 1..=MAX_LIMIT, &mut faults);
+    let wait = Duration::from_secs(number("wait", wait, 0, 0..=MAX_WAIT_S, &mut faults));
+    faults.into_result()?;
     let after = ChangeSeq::new(i64::try_from(after).unwrap_or(i64::MAX));
-    let limit = usize::try_from(number("limit", limit, DEFAULT_LIMIT, 1..=MAX_LIMIT)?).unwrap_or(usize::MAX);
-    let wait = Duration::from_secs(number("wait", wait, 0, 0..=MAX_WAIT_S)?);
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut page = call.registry.changes(after, limit).await?;
     if page.changes.is_empty() && !wait.is_zero() {
         // Either way the list is read again: a change may come at the last moment.
@@ -87,18 +89,21 @@ pub(super) async fn list(call: Call) -> Reply {
     Ok(Answer::ok(&ChangesView { items, after: page.after.number() })?.into_response())
 }
 
+/// The number of a parameter; `default` if it is not given, or is a fault.
 fn number(
     name: &str,
     value: Option<&str>,
     default: u64,
     range: std::ops::RangeInclusive<u64>,
-) -> Result<u64, Problem> {
-    let Some(value) = value else { return Ok(default) };
+    faults: &mut Faults,
+) -> u64 {
+    let Some(value) = value else { return default };
     match value.parse() {
-        Ok(number) if range.contains(&number) => Ok(number),
+        Ok(number) if range.contains(&number) => number,
         _ => {
             let detail = format!("must be a whole number from {} to {}", range.start(), range.end());
-            Err(Faults::one(format!("?{name}"), "out_of_range", detail).into())
+            faults.add(format!("?{name}"), "out_of_range", detail);
+            default
         }
     }
 }

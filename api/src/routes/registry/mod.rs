@@ -32,12 +32,13 @@ mod tests;
 use std::sync::Arc;
 
 use storage::registry::Registry;
+use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 /// All routes of the registry with their descriptions, to be nested under `/api/v1`.
 pub(crate) fn router() -> OpenApiRouter<Arc<Registry>> {
-    OpenApiRouter::new()
+    OpenApiRouter::with_openapi(openapi::Shared::openapi())
         .routes(routes!(buildings::list, buildings::create))
         .routes(routes!(buildings::read, buildings::put, buildings::patch, buildings::delete))
         .routes(routes!(floors::list, floors::create))

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaFormat, Type};
 use utoipa::openapi::{ContentBuilder, KnownFormat, Ref, RefOr, Required, Response, ResponseBuilder};
-use utoipa::{IntoParams, IntoResponses, ToSchema};
+use utoipa::{IntoParams, IntoResponses, OpenApi, ToSchema};
 
 use super::crud::Wire;
 use crate::problem::{PROBLEM_JSON, Problem};
@@ -68,6 +68,11 @@ parameters! {
         query("cascade", Type::Boolean, "Whether what is below it is no obstacle"),
     }
 }
+
+/// Schemas that answers refer to by name only.
+#[derive(OpenApi)]
+#[openapi(components(schemas(Problem)))]
+pub(super) struct Shared;
 
 /// Any error, as a problem.
 pub(super) struct Problems;
