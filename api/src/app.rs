@@ -88,6 +88,7 @@ pub struct App {
     mqtt: Mqtt,
     drain_timeout: Duration,
     registry: Arc<Registry>,
+    upkeep: JoinHandle<()>,
     alerting: Arc<Alerting>,
     engine: Engine,
     writer: Writer,
@@ -159,7 +160,8 @@ impl App {
         surface.readiness.release("engine");
         tracing::info!("ready");
         let drain_timeout = config.http.drain_timeout.0;
-        Ok(Self { surface, http, mqtt, drain_timeout, registry, alerting, engine, writer })
+        let upkeep = tokio::spawn(keep_up(Arc::clone(&registry)));
+        Ok(Self { surface, http, mqtt, drain_timeout, registry, upkeep, alerting, engine, writer })
     }
 
     /// Where HTTP listens.
@@ -204,11 +206,23 @@ impl App {
         let rules = self.alerting.stop().await;
         let path = self.engine.config().data_dir.clone();
         let closed = self.engine.close().await;
+        self.upkeep.abort();
         self.registry.close().await;
         closed.map_err(|source| AppError::Storage { action: "close", path, source })?;
         rules?;
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+/// Drops what the registry need not keep any longer, now and daily.
+async fn keep_up(registry: Arc<Registry>) {
+    let mut daily = tokio::time::interval(Duration::from_secs(86_400));
+    loop {
+        daily.tick().await;
+        if let Err(error) = registry.maintain().await {
+            tracing::warn!(%error, "the registry's upkeep failed; it is tried again tomorrow");
+        }
     }
 }
 
