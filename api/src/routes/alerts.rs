@@ -2,11 +2,12 @@
 
 use alerting::Transition;
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
+use super::extract::Query;
 use crate::problem::Problem;
 use crate::surface::Surface;
 

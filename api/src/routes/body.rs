@@ -8,12 +8,13 @@
 use std::io::{self, Write};
 
 use axum::body::{Body, BodyDataStream, Bytes};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use flate2::write::MultiGzDecoder;
 use futures::StreamExt as _;
 
 use crate::budget::{Budget, Reservation};
 use crate::error::{BUSY_RETRY_AFTER, Dialect, Failure};
+use crate::problem::Problem;
 
 /// The least that a buffer grows by: a network read is about as large.
 const GROWTH_BYTES: usize = 64 << 10;
@@ -67,6 +68,28 @@ pub(super) async fn read(headers: &HeaderMap, body: Body, rules: Rules<'_>) -> R
         discard(&mut stream).await;
     }
     result
+}
+
+/// Reads the whole body of a request to a resource, of at most `limit` bytes.
+///
+/// # Errors
+/// When it is larger, or ends before its length.
+pub(super) async fn small(body: Body, limit: usize) -> Result<Bytes, Problem> {
+    let mut stream = body.into_data_stream();
+    let mut bytes = Vec::new();
+    while let Some(piece) = stream.next().await {
+        let piece = piece.map_err(|error| {
+            let detail = format!("the body ended early: {error}");
+            Problem::new(StatusCode::BAD_REQUEST, "broken_body", detail)
+        })?;
+        if bytes.len().saturating_add(piece.len()) > limit {
+            discard(&mut stream).await;
+            let detail = format!("send a body of at most {limit} bytes");
+            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail));
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(bytes.into())
 }
 
 async fn receive(

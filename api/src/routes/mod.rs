@@ -3,6 +3,7 @@
 mod alerts;
 mod body;
 mod envelope;
+mod extract;
 mod health;
 mod lines;
 mod metrics;

@@ -2,14 +2,20 @@
 
 use alerting::Expect;
 use alerting::rule::{Origin, RuleSpec, StoredRule};
-use axum::extract::{Path, State};
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::{Json, body::Bytes};
 use serde::Serialize;
 
+use super::body::small;
+use super::extract::Path;
 use crate::problem::Problem;
 use crate::surface::Surface;
+
+/// Bytes of a rule: its 4 lists of at most 64 entries of twice 2 KiB each, and room for the rest and for escapes.
+const RULE_BYTES: usize = 2 << 20;
 
 /// A rule, as a client gets it.
 #[derive(Serialize)]
@@ -65,9 +71,9 @@ pub(super) async fn read(
 pub(super) async fn create(
     State(surface): State<Surface>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Body,
 ) -> Result<Response, Problem> {
-    let spec = spec_of(&headers, &body)?;
+    let spec = spec_of(&headers, &small(body, RULE_BYTES).await?)?;
     let put = surface.doors.alerting()?.put_rule(spec, Expect::Absent).await?;
     Ok(answer(StatusCode::CREATED, &put.rule))
 }
@@ -81,9 +87,9 @@ pub(super) async fn put(
     State(surface): State<Surface>,
     Path(name): Path<String>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Body,
 ) -> Result<Response, Problem> {
-    let spec = spec_of(&headers, &body)?;
+    let spec = spec_of(&headers, &small(body, RULE_BYTES).await?)?;
     if spec.name != name {
         let detail = format!("the rule is called {:?} in the body and {name:?} in the path", spec.name);
         return Err(Problem::new(StatusCode::BAD_REQUEST, "name_mismatch", detail));

@@ -32,7 +32,20 @@ struct Seen {
     http: Option<SocketAddr>,
     mqtt: Option<SocketAddr>,
     ready: bool,
+    draining: bool,
     ended: bool,
+}
+
+/// The program with these words, and no variable of its own.
+pub(crate) fn program(words: &[&str]) -> Command {
+    // Another build of the program may be tested by the same tests.
+    let path = std::env::var("BUSBAR_E2E_PROGRAM");
+    let mut command = Command::new(path.as_deref().unwrap_or(env!("CARGO_BIN_EXE_busbar")));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("BUSBAR_")) {
+        command.env_remove(name);
+    }
+    command.args(words);
+    command
 }
 
 /// A running program; it is killed when this is dropped.
@@ -95,14 +108,8 @@ impl Launch {
 
     /// The command, for what is not `serve`.
     pub(crate) fn command(&self, words: &[&str]) -> Command {
-        // Another build of the program may be tested by the same tests.
-        let program = std::env::var("BUSBAR_E2E_PROGRAM");
-        let mut command = Command::new(program.as_deref().unwrap_or(env!("CARGO_BIN_EXE_busbar")));
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("BUSBAR_")) {
-            command.env_remove(name);
-        }
+        let mut command = program(words);
         command
-            .args(words)
             .arg(format!("--data-dir={}", self.data_dir.display()))
             .args(&self.arguments)
             .envs(self.variables.iter().map(|(name, value)| (name, value)));
@@ -151,6 +158,7 @@ impl Seen {
             Some("HTTP listens") => self.http = addr(),
             Some("MQTT listens") => self.mqtt = addr(),
             Some("ready") => self.ready = true,
+            Some("draining") => self.draining = true,
             _ => {}
         }
     }
@@ -253,16 +261,18 @@ impl Server {
         self.ended().await
     }
 
-    /// Asks it to stop, and waits until it has.
-    pub(crate) async fn terminate(mut self) -> Ended {
+    /// Asks it to stop, and waits until it has begun to.
+    pub(crate) async fn begin_stop(&mut self) {
         let kill = format!("kill -TERM {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
-        self.ended().await
+        let begun = self.seen.wait_for(|seen| seen.draining || seen.ended);
+        assert!(tokio::time::timeout(PATIENCE, begun).await.is_ok(), "it does not stop");
     }
 
     /// Stops it, which must go well.
-    pub(crate) async fn stop(self) {
-        let ended = self.terminate().await;
+    pub(crate) async fn stop(mut self) {
+        self.begin_stop().await;
+        let ended = self.ended().await;
         assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
         assert!(!ended.log.contains("panicked at"), "{}", ended.log);
     }

@@ -1,6 +1,5 @@
 //! Areas (zones). The rooms name their area, so `/rooms?area_id=` lists what it covers, on all floors.
 
-use axum::extract::Path;
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 use storage::registry::{Area, Record};
@@ -14,6 +13,7 @@ use super::crud::{self, PageOf, Wire};
 use super::openapi::{
     CascadeParameter, DeletedParameter, ListParameters, MatchHeaders, NoneMatchHeader, OnceHeader, Problems,
 };
+use crate::routes::extract::Path;
 
 /// An area, as a client sends it.
 #[derive(Serialize, ToSchema)]

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRef, FromRequest, OriginalUri, Request};
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use serde_json::Value as Json;
@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use storage::registry::{Expected, Faults, OnceKey, Registry, Rev};
 
 use crate::problem::Problem;
+use crate::routes::body::small;
 
 /// Bytes of a JSON body: attributes of 16 KiB with every byte escaped, and the typed properties.
 pub(super) const MAX_BODY_BYTES: usize = 128 * 1024;
@@ -42,10 +43,7 @@ where
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let (mut call, body) = Self::without_body(request, state);
-        call.body = to_bytes(body, MAX_BODY_BYTES).await.map_err(|_| {
-            let detail = format!("send a body of at most {MAX_BODY_BYTES} bytes, and all of it");
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
-        })?;
+        call.body = small(body, MAX_BODY_BYTES).await?;
         Ok(call)
     }
 }

@@ -1,6 +1,5 @@
 //! The history of a device: its stays and its transitions, also after it was removed.
 
-use axum::extract::Path;
 use axum::response::IntoResponse;
 use serde::Serialize;
 use storage::registry::{Device, Transition};
@@ -11,6 +10,7 @@ use super::call::Call;
 use super::crud::known_id;
 use super::device_location::StayView;
 use super::openapi::Problems;
+use crate::routes::extract::Path;
 
 /// What happened to a device, newest first.
 #[derive(Serialize, ToSchema)]

@@ -1,6 +1,5 @@
 //! The location of a device: where it is, was, and goes.
 
-use axum::extract::Path;
 use axum::response::IntoResponse;
 use serde::Serialize;
 use storage::registry::{Device, DeviceId, Faults, PlaceRequest, RegistryError, Stay};
@@ -13,6 +12,7 @@ use super::call::Call;
 use super::crud::known_id;
 use super::openapi::{MatchHeaders, OnceHeader, Problems};
 use crate::problem::Problem;
+use crate::routes::extract::Path;
 
 /// Where a device goes: one of the four is enough, the others follow from it.
 #[derive(Serialize, ToSchema)]

@@ -1,6 +1,5 @@
 //! Transitions of a device: its moves through the states of its life.
 
-use axum::extract::Path;
 use serde::Serialize;
 use serde_json::Value as Json;
 use storage::registry::{Device, DeviceState, Faults};
@@ -12,6 +11,7 @@ use super::call::Call;
 use super::crud::{answer, known_id};
 use super::devices::DeviceView;
 use super::openapi::{MatchHeaders, OnceHeader, Problems};
+use crate::routes::extract::Path;
 
 /// Bytes of a reason: a sentence or two.
 const MAX_REASON_BYTES: usize = 1_000;

@@ -1,6 +1,5 @@
 //! Floors.
 
-use axum::extract::Path;
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 use storage::registry::{Floor, Record};
@@ -14,6 +13,7 @@ use super::crud::{self, PageOf, Wire};
 use super::openapi::{
     CascadeParameter, DeletedParameter, ListParameters, MatchHeaders, NoneMatchHeader, OnceHeader, Problems,
 };
+use crate::routes::extract::Path;
 
 /// A floor, as a client sends it.
 #[derive(Serialize, ToSchema)]

@@ -1,6 +1,5 @@
 //! Rooms.
 
-use axum::extract::Path;
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 use storage::registry::{Record, Room};
@@ -14,6 +13,7 @@ use super::crud::{self, PageOf, Wire};
 use super::openapi::{
     CascadeParameter, DeletedParameter, ListParameters, MatchHeaders, NoneMatchHeader, OnceHeader, Problems,
 };
+use crate::routes::extract::Path;
 
 /// A room, as a client sends it.
 #[derive(Serialize, ToSchema)]
