@@ -9,6 +9,7 @@
     clippy::indexing_slicing,
     reason = "a test fails by panicking"
 )]
+#![allow(clippy::print_stdout, reason = "seeds, rounds and sums of a run are its record")]
 
 mod failpoints;
 mod journal;
