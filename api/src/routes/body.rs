@@ -19,10 +19,6 @@ use crate::problem::Problem;
 /// The least that a buffer grows by: a network read is about as large.
 const GROWTH_BYTES: usize = 64 << 10;
 
-/// Bytes of a refused body that are read and thrown away. A client that is still sending when the connection
-/// closes may never see the answer, and with it the 413 that makes it split its batch.
-const DISCARDED_BYTES: usize = 64 << 20;
-
 /// A body in memory. The memory is given back to the budget when this is dropped.
 #[derive(Debug)]
 pub(super) struct Whole {
@@ -62,12 +58,7 @@ enum Stop {
 /// When it is too large, in an unknown encoding, damaged or cut short, or when the budget is full.
 pub(super) async fn read(headers: &HeaderMap, body: Body, rules: Rules<'_>) -> Result<Whole, Failure> {
     let encoding = encoding(headers, rules.dialect)?;
-    let mut stream = body.into_data_stream();
-    let result = receive(headers, &mut stream, encoding, rules).await;
-    if matches!(result, Err(Failure::BodyTooLarge(_) | Failure::Busy(_))) {
-        discard(&mut stream).await;
-    }
-    result
+    receive(headers, body.into_data_stream(), encoding, rules).await
 }
 
 /// Reads the whole body of a request to a resource, of at most `limit` bytes.
@@ -83,7 +74,6 @@ pub(super) async fn small(body: Body, limit: usize) -> Result<Bytes, Problem> {
             Problem::new(StatusCode::BAD_REQUEST, "broken_body", detail)
         })?;
         if bytes.len().saturating_add(piece.len()) > limit {
-            discard(&mut stream).await;
             let detail = format!("send a body of at most {limit} bytes");
             return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail));
         }
@@ -94,7 +84,7 @@ pub(super) async fn small(body: Body, limit: usize) -> Result<Bytes, Problem> {
 
 async fn receive(
     headers: &HeaderMap,
-    stream: &mut BodyDataStream,
+    mut stream: BodyDataStream,
     encoding: Encoding,
     rules: Rules<'_>,
 ) -> Result<Whole, Failure> {
@@ -118,17 +108,6 @@ async fn receive(
         decoder.push(&piece).map_err(|error| decoder.failure(&error, rules))?;
     }
     decoder.finish(received, rules)
-}
-
-/// Throws away what still comes, up to a bound. The limit of time for the whole request also ends this.
-async fn discard(stream: &mut BodyDataStream) {
-    let mut thrown = 0_usize;
-    while let Some(Ok(piece)) = stream.next().await {
-        thrown = thrown.saturating_add(piece.len());
-        if thrown > DISCARDED_BYTES {
-            return;
-        }
-    }
 }
 
 /// The encoding that the headers name.

@@ -15,6 +15,7 @@ mod query_v1;
 mod ready;
 pub(crate) mod registry;
 mod rules;
+mod unread;
 mod write_v1;
 mod write_v2;
 mod write_v3;
@@ -56,6 +57,7 @@ pub fn router(surface: &Surface, more: Router) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(surface.clone(), gate))
         .layer(CatchPanicLayer::custom(envelope::on_panic))
+        .layer(from_fn(unread::read_on))
         .layer(from_fn_with_state(surface.clone(), envelope::limit_and_observe))
         .layer(from_fn(envelope::identify))
 }

@@ -397,6 +397,40 @@ async fn a_bad_request_to_a_resource_is_a_problem() {
     server.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_reaches_a_client_that_is_still_sending() {
+    let folder = tempfile::tempdir().unwrap();
+    let (launch, server) = start(&folder).await;
+    let large = || vec![b'#'; 8 << 20];
+    check(
+        &server,
+        vec![
+            case("POST", "/write?db=d&precision=x", large(), (400, Body::V1, "invalid precision")),
+            case("POST", "/api/v2/write", large(), (400, Body::V2, "bucket is required")),
+            case("POST", "/api/v3/write_lp", large(), (400, Body::V3, "missing field `db`")),
+            case("POST", "/api/v3/nowhere", large(), (404, Body::V3, "path not found")),
+            case("POST", "/health", large(), (405, Body::Problem, "")),
+            case("POST", "/api/v1/buildings", large(), (413, Body::Problem, "")),
+            case("POST", "/api/v1/import/buildings?mode=x", large(), (400, Body::Problem, "mode")),
+        ],
+    )
+    .await;
+    check_alive(&server).await;
+    server.stop().await;
+    let hash = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+    let server = launch.variable("BUSBAR_TOKENS", &format!("a={hash}")).start().await;
+    check(
+        &server,
+        vec![
+            case("POST", V1, large(), (401, Body::V1, "unable to parse authentication credentials")),
+            case("POST", V2, large(), (401, Body::V2, "unauthorized access")),
+            case("POST", V3, large(), (401, Body::V3, "the request was not authenticated")),
+        ],
+    )
+    .await;
+    server.stop().await;
+}
+
 /// Sends bytes to the MQTT listener, and reads until it closes.
 async fn mqtt_bytes(addr: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(addr).await.unwrap();
