@@ -172,6 +172,7 @@ async fn survives_an_end_at(stop: &str) {
         }
     };
     assert!(ended.by_signal() && ended.log.contains("ending at the named stop"), "{}", ended.log);
+    println!("{stop}: {}", if ended.log.contains("\"ready\"") { "while running" } else { "while starting" });
 
     let server = launch.start().await;
     journal::check(&server, &mut journals).await;
