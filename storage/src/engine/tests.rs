@@ -230,6 +230,35 @@ async fn a_data_directory_is_opened_by_one_engine_at_a_time() {
     drop(node);
 }
 
+#[tokio::test]
+async fn a_store_that_is_down_costs_no_row_and_no_memory_and_is_caught_up_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Node::open(folder.path()).await;
+    // A file where the database's folder would be: every put and commit fails.
+    let obstacle = folder.path().join("tables").join("db");
+    std::fs::write(&obstacle, "in the way").unwrap();
+    let mut expected = Rows::new();
+    for round in 0..3_i64 {
+        let batch: Vec<_> = (0..500).map(|i| ("a", i + round * 250, round as f64)).collect();
+        node.write(&[("t", &batch)]);
+        expected.extend(rows(&batch));
+        node.engine.flush().await.unwrap_err();
+        assert_eq!(node.engine.memory_bytes(), 0, "staged files free the memory");
+        assert_eq!(node.read("t").await, expected);
+        assert_eq!(node.engine.log_extent().1, FrameNumber::new(1), "TXN-2: staged is not in files");
+    }
+    assert!(node.files("t").iter().all(|(place, _)| *place == FilePlace::Staged));
+    // The store is back after a restart, which adopts what is staged.
+    drop(node);
+    std::fs::remove_file(&obstacle).unwrap();
+    let node = Node::open(folder.path()).await;
+    assert_eq!(node.read("t").await, expected);
+    assert_eq!(node.engine.memory_bytes(), 0, "what is staged is not replayed");
+    node.engine.flush().await.unwrap();
+    assert_eq!(node.files("t").iter().map(|(place, _)| *place).collect::<Vec<_>>(), [FilePlace::Table; 3]);
+    assert_eq!(node.read("t").await, expected);
+}
+
 /// Every place at which a crash of a flush is interesting.
 const CRASH_POINTS: [&str; 9] = [
     "log-before-sync",

@@ -11,12 +11,10 @@
 //!    which the round was sealed.
 //!
 //! Invariants: sets of one table are published in the order of their seals (TXN-1); what fails stays where it
-//! is, visible and durable, and is tried again by the next round.
+//! is, visible and durable, and is tried again by the next round. The tests are those of the engine.
 
 mod publish;
 mod staging;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;

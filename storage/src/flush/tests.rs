@@ -1,1 +1,0 @@
-//! Flush is tested through the engine, with crash images at every step: see `engine::tests`.
