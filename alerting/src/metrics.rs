@@ -5,17 +5,17 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! metrics {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
+    ($(#[doc = $help:literal] $name:ident,)*) => {
         /// The live counters.
         #[derive(Debug, Default)]
         pub struct Metrics {
-            $($(#[$doc])* pub(crate) $name: Metric,)*
+            $(#[doc = $help] pub(crate) $name: Metric,)*
         }
 
         /// The counters at one moment.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
         pub struct MetricsSnapshot {
-            $($(#[$doc])* pub $name: u64,)*
+            $(#[doc = $help] pub $name: u64,)*
         }
 
         impl Metrics {
@@ -27,10 +27,10 @@ macro_rules! metrics {
         }
 
         impl MetricsSnapshot {
-            /// Name and value of each.
+            /// Name, meaning and value of each. The meaning of those that may fall begins with `Gauge:`.
             #[must_use]
-            pub fn entries(&self) -> Vec<(&'static str, u64)> {
-                vec![$((stringify!($name), self.$name),)*]
+            pub fn entries(&self) -> Vec<(&'static str, &'static str, u64)> {
+                vec![$((stringify!($name), $help.trim_ascii(), self.$name),)*]
             }
         }
     };

@@ -125,9 +125,9 @@ pub struct Log {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Flush {
-    /// A table is flushed when it holds this much memory.
+    /// A flush begins when rows take this much memory, all tables together.
     pub bytes: ByteSize,
-    /// A table is flushed when its oldest row is this old.
+    /// A flush begins when the oldest row in memory is this old.
     pub age: Span,
 }
 

@@ -47,7 +47,7 @@ pub struct Settings {
     pub memory_bytes: usize,
     /// Bytes of memory of one query.
     pub query_memory_bytes: usize,
-    /// The folder that queries spill to. Files of an earlier process are not looked at.
+    /// The folder that queries spill to, of this service alone: what an earlier process left is removed.
     pub spill_dir: PathBuf,
     /// Bytes that all queries together may spill.
     pub spill_bytes: u64,

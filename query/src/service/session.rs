@@ -6,6 +6,8 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::config::ConfigNonZeroUsize;
@@ -48,10 +50,25 @@ impl fmt::Debug for Sessions {
     }
 }
 
+/// How DataFusion names its folders of spill files.
+const SPILL_PREFIX: &str = "datafusion-";
+
+/// Removes what a killed process spilled: nobody reads it again, and it counts in no quota.
+fn remove_leftovers(folder: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(SPILL_PREFIX) {
+            std::fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 impl Sessions {
     /// Sessions over `source`, which share memory, spill folder and the cache of footers.
     pub(super) fn new(source: Source, settings: &Settings) -> Result<Self> {
         std::fs::create_dir_all(&settings.spill_dir).map_err(Error::internal)?;
+        remove_leftovers(&settings.spill_dir).map_err(Error::internal)?;
         let stores = Stores::of(&source.engine);
         let disk = DiskManagerBuilder::default()
             .with_mode(DiskManagerMode::Directories(vec![settings.spill_dir.clone()]))

@@ -138,3 +138,17 @@ async fn staged_files_stay_readable_while_an_answer_is_being_read() {
     let rows: Vec<RecordBatch> = result.batches.try_collect().await.unwrap();
     assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spill_files_of_a_killed_process_are_removed_at_the_start() {
+    let mut spill = std::path::PathBuf::new();
+    let leave = |settings: &mut query::Settings| {
+        spill.clone_from(&settings.spill_dir);
+        std::fs::create_dir_all(spill.join("datafusion-abc123")).unwrap();
+        std::fs::write(spill.join("datafusion-abc123").join("rows"), "of a query that was killed").unwrap();
+        std::fs::write(spill.join("other"), "not a spill file").unwrap();
+    };
+    let _world = World::with(ExternalTables::default(), leave).await;
+    assert!(!spill.join("datafusion-abc123").exists());
+    assert!(spill.join("other").exists());
+}
