@@ -7,7 +7,8 @@ use bench::Scale;
 use bench::data::Fleet;
 use bench::node::Node;
 use criterion::{BatchSize, BenchmarkGroup, Criterion, SamplingMode, Throughput, measurement::WallTime};
-use storage::memtable::{RowFilter, SortedRows, sort_rows};
+use storage::memtable::{RowFilter, sort_rows};
+use storage::rows::SortedRows;
 
 /// Rows of one flush: about a third of what the engine's default of 64 MiB holds.
 const ROWS: u32 = 500_000;

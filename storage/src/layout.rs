@@ -24,7 +24,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 pub use self::logical::{logical_batch, stored_columns};
 pub use self::physical::physical_batch;
 use crate::error::{Error, Result};
-use crate::model::{FieldType, PhysicalColumn, TIME_COLUMN, TableSchema, TagSchema, Timestamp};
+use crate::model::{FieldType, PhysicalColumn, TIME_COLUMN, TableSchema, TagSchema, TimeRange, Timestamp};
 
 /// The column with the nanoseconds below the microsecond, 0 to 999. A file without it has only zeros.
 pub const REMAINDER_COLUMN: &str = "busbar_time_ns";
@@ -105,6 +105,17 @@ pub fn partition_folder(date: i32) -> Result<String> {
 pub fn date_of(time: Timestamp) -> i32 {
     // i64 nanoseconds are at most 106,752 days.
     i32::try_from(time.nanos().div_euclid(NANOS_PER_DAY)).unwrap_or_default()
+}
+
+/// The times of a day.
+#[must_use]
+#[expect(clippy::cast_possible_truncation, reason = "clamped")]
+pub fn day(date: i32) -> TimeRange {
+    // The first and the last day are cut by what 64 bits of nanoseconds can say.
+    let at = |days: i64| i128::from(days) * i128::from(NANOS_PER_DAY);
+    let clamp = |nanos: i128| nanos.clamp(i64::MIN.into(), i64::MAX.into()) as i64;
+    let (first, last) = (clamp(at(date.into())), clamp(at(i64::from(date) + 1) - 1));
+    TimeRange::new(Timestamp::from_nanos(first), Timestamp::from_nanos(last))
 }
 
 /// The day as Delta Lake writes it, `2026-11-20`.

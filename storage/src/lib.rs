@@ -21,6 +21,7 @@ pub mod model;
 pub mod object;
 pub mod parquet_file;
 pub mod registry;
+pub mod rows;
 pub mod series;
 pub mod stream;
 pub mod tap;

@@ -1,7 +1,6 @@
 //! The series index: which series there are, and which raw spellings mean them.
 //!
-//! The *canonical key* of a series is its tags in order of their position in the table's schema, each as
-//! `u16` position, `u32` length (both little-endian) and the value's bytes. It alone decides identity (KEY-1).
+//! The *canonical key* of a series ([`SeriesKey`]) alone decides identity (KEY-1).
 //! A *raw spelling* is what stood before the first field of a line (`cpu,host=a`); it is an alias that saves
 //! the next line with the same bytes from being parsed.
 //!
@@ -10,6 +9,7 @@
 //! - ids are given in order and not reused (KEY-2); at [`limits::SERIES`] new series are refused;
 //! - aliases are a cache: when there are more than [`MAX_ALIASES_PER_SHARD`] in a shard they are dropped.
 
+mod key;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +19,8 @@ use std::sync::Arc;
 use foldhash::quality::FixedState;
 use hashbrown::HashTable;
 use parking_lot::{Mutex, RwLock};
+
+pub use key::{SeriesKey, canonical_key};
 
 use crate::catalog::{Definition, DefinitionQueue};
 use crate::error::{Error, Result};
@@ -38,57 +40,26 @@ pub struct Series {
     pub id: SeriesId,
     /// The table that it belongs to.
     pub table: TableId,
-    key: Box<[u8]>,
+    key: SeriesKey,
 }
 
 impl Series {
     /// The tags that the series has: position in the table's schema, and value, in order of position.
     pub fn tags(&self) -> impl Iterator<Item = (usize, &str)> {
-        TagIter { rest: &self.key }
+        self.key.tags()
     }
 
     /// The value of the tag at this position, if the series has it.
     #[must_use]
     pub fn tag(&self, position: usize) -> Option<&str> {
-        self.tags().find(|(p, _)| *p == position).map(|(_, value)| value)
+        self.key.tag(position)
     }
 
     /// The canonical key.
     #[must_use]
-    pub fn key(&self) -> &[u8] {
+    pub fn key(&self) -> &SeriesKey {
         &self.key
     }
-}
-
-struct TagIter<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Iterator for TagIter<'a> {
-    type Item = (usize, &'a str);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let (position, rest) = self.rest.split_first_chunk::<2>()?;
-        let (length, rest) = rest.split_first_chunk::<4>()?;
-        let (value, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-        self.rest = rest;
-        Some((usize::from(u16::from_le_bytes(*position)), std::str::from_utf8(value).ok()?))
-    }
-}
-
-/// Builds a canonical key from tags that are sorted by position.
-///
-/// # Errors
-/// [`Error::LimitExceeded`] when a position or a length does not fit.
-pub fn canonical_key<'a>(tags: impl Iterator<Item = (usize, &'a str)>) -> Result<Vec<u8>> {
-    let mut key = Vec::with_capacity(64);
-    for (position, value) in tags {
-        let too_long = |_| Error::LimitExceeded("a tag does not fit into a series key".into());
-        key.extend_from_slice(&u16::try_from(position).map_err(too_long)?.to_le_bytes());
-        key.extend_from_slice(&u32::try_from(value.len()).map_err(too_long)?.to_le_bytes());
-        key.extend_from_slice(value.as_bytes());
-    }
-    Ok(key)
 }
 
 /// All series of this node, found by canonical key, by raw spelling, or by id.
@@ -164,7 +135,7 @@ impl SeriesIndex {
             Error::LimitExceeded(format!("this node has its {} series; use fewer tag values", limits::SERIES))
         })?;
         self.definitions.push(Definition::Series { id, table, key: key.into() });
-        Ok(self.insert(hash, Series { id, table, key: key.into() }))
+        Ok(self.insert(hash, Series { id, table, key: SeriesKey::from_bytes(key) }))
     }
 
     /// Takes over a series that was read from the log or a checkpoint. Meeting it twice changes nothing
@@ -175,10 +146,10 @@ impl SeriesIndex {
     pub fn restore(&self, id: SeriesId, table: TableId, key: &[u8]) -> Result<bool> {
         let _birth = self.births.lock();
         match self.get(id) {
-            Some(known) if known.table == table && known.key() == key => Ok(false),
+            Some(known) if known.table == table && known.key().as_bytes() == key => Ok(false),
             Some(_) => Err(Error::Damaged(format!("series {id} is defined twice, differently"))),
             None => {
-                self.insert(self.hash_key(table, key), Series { id, table, key: key.into() });
+                self.insert(self.hash_key(table, key), Series { id, table, key: SeriesKey::from_bytes(key) });
                 Ok(true)
             }
         }
@@ -222,7 +193,7 @@ impl SeriesIndex {
 
     fn find(&self, hash: u64, table: TableId, key: &[u8]) -> Option<Arc<Series>> {
         let shard = self.keys.get(shard_of(hash))?.read();
-        shard.find(hash, |s| s.table == table && *s.key == *key).cloned()
+        shard.find(hash, |s| s.table == table && s.key.as_bytes() == key).cloned()
     }
 
     /// Adds a series; the caller holds `births`.
@@ -238,7 +209,9 @@ impl SeriesIndex {
         }
         drop(by_id);
         if let Some(shard) = self.keys.get(shard_of(hash)) {
-            shard.write().insert_unique(hash, Arc::clone(&series), |s| self.hash_key(s.table, &s.key));
+            shard
+                .write()
+                .insert_unique(hash, Arc::clone(&series), |s| self.hash_key(s.table, s.key.as_bytes()));
         }
         series
     }

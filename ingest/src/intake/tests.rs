@@ -9,8 +9,9 @@ use arrow::datatypes::{Float64Type, Int64Type, UInt64Type};
 use parking_lot::Mutex;
 use storage::disk::{ObservedDisk, Operation};
 use storage::engine::{Engine, EngineConfig};
-use storage::memtable::{RowFilter, SortedRows, sort_rows};
+use storage::memtable::{RowFilter, sort_rows};
 use storage::model::{DatabaseName, FieldType, FieldValue, TableSchema, Timestamp};
+use storage::rows::SortedRows;
 use storage::view::Snapshot;
 
 use super::{Intake, LineProblem, LinesRequest, Mode, WriteError, Written};
@@ -309,7 +310,7 @@ async fn rows_of_a_mapping_go_the_same_way() {
     assert_eq!(rejected.iter().map(|r| r.position).collect::<Vec<_>>(), [1]);
     node.write("room,a=1,b=2 t=21 1").await.unwrap();
     let rows = node.rows("room");
-    assert_eq!((rows.rows(), rows.series.len()), (1, 1));
+    assert_eq!((rows.rows(), rows.keys.len()), (1, 1));
 }
 
 #[tokio::test]

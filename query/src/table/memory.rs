@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::RecordBatch;
 use datafusion::catalog::Session;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
@@ -63,10 +63,7 @@ fn sort(
     let filter = RowFilter { times, series: &|series| identity.may_want(series) };
     let sorted = sort_rows(view.memtables(), schema, series, filter).map_err(engine_fault)?;
     let Some(times) = TimeRange::of(&sorted.times) else { return Ok(None) };
-    let tags = (0..schema.tags.len())
-        .map(|position| Ok(Arc::new(sorted.tag_column(position)?) as ArrayRef))
-        .collect::<storage::Result<Vec<_>>>()
-        .map_err(engine_fault)?;
+    let tags = sorted.tag_columns(schema.tags.len()).map_err(engine_fault)?;
     let rows = physical_batch(schema, tags, &sorted.times, &sorted.fields).map_err(engine_fault)?;
     Ok(Some((rows, times)))
 }

@@ -98,7 +98,7 @@ impl Node {
             }
         }
         let sorted = sort_rows(view.memtables(), &schema, self.engine.series(), RowFilter::ALL).unwrap();
-        let tags = vec![Arc::new(sorted.tag_column(0).unwrap()) as _];
+        let tags = sorted.tag_columns(1).unwrap();
         let physical = physical_batch(&schema, tags, &sorted.times, &sorted.fields).unwrap();
         collect(&logical_batch(&schema, &physical, None).unwrap(), &mut rows);
         rows

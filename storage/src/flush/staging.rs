@@ -4,22 +4,22 @@
 //! written last. Invariant (TXN-2): a set with a manifest is complete, and its files are what the manifest
 //! says; files without a manifest are leftovers of a crash and are removed at the start.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use arrow::array::ArrayRef;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{Layout, Shared};
 use crate::error::{Error, Result};
 use crate::layout;
-use crate::memtable::{RowFilter, SealedMemtable, SortedRows, sort_rows};
+use crate::memtable::{RowFilter, SealedMemtable, sort_rows};
 use crate::model::{
     DataFile, FilePlace, Sequence, SequenceRange, TableId, TableSchema, TimeRange, Timestamp,
 };
 use crate::parquet_file;
+use crate::rows::SortedRows;
 
 /// One table's rows of one seal, as files.
 #[derive(Debug)]
@@ -126,8 +126,8 @@ impl<'a> StagingArea<'a> {
             sealed.rows.sequences().unwrap_or(SequenceRange { min: sealed.sealed_at, max: sealed.sealed_at });
         let rows = sort_rows(std::iter::once(&*sealed.rows), &schema, &self.shared.series, RowFilter::ALL)?;
         let mut files = Vec::new();
-        for (date, positions) in days(&rows.times) {
-            let part = rows.select(&positions)?;
+        for date in dates(&rows.times) {
+            let part = rows.within(layout::day(date))?;
             files.push(self.write_file(&schema, &part, date, sequences)?);
         }
         fail::fail_point!("staged-before-manifest");
@@ -144,9 +144,7 @@ impl<'a> StagingArea<'a> {
         date: i32,
         sequences: SequenceRange,
     ) -> Result<ManifestFile> {
-        let tags = (0..schema.tags.len())
-            .map(|t| Ok(Arc::new(rows.tag_column(t)?) as ArrayRef))
-            .collect::<Result<_>>()?;
+        let tags = rows.tag_columns(schema.tags.len())?;
         let batch = layout::physical_batch(schema, tags, &rows.times, &rows.fields)?;
         let (min, max) = (sequences.min.get(), sequences.max.get());
         let name = format!("{:08x}-{min:016x}-{max:016x}-{date}.parquet", schema.id.get());
@@ -245,11 +243,7 @@ fn checksum_of(path: &Path) -> Result<u32> {
     }
 }
 
-/// The positions of the rows of each day (UTC), days ascending.
-fn days(times: &[i64]) -> BTreeMap<i32, Vec<u32>> {
-    let mut days = BTreeMap::<i32, Vec<u32>>::new();
-    for (position, time) in (0..).zip(times) {
-        days.entry(layout::date_of(Timestamp::from_nanos(*time))).or_default().push(position);
-    }
-    days
+/// The days (UTC) on which there are rows.
+fn dates(times: &[i64]) -> BTreeSet<i32> {
+    times.iter().map(|time| layout::date_of(Timestamp::from_nanos(*time))).collect()
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use crate::model::{Sequence, SequenceRange, TableBatch, TimeRange};
 
-pub use sorted::{RowFilter, SortedRows, sort_rows};
+pub use sorted::{RowFilter, sort_rows};
 
 /// Chunks with fewer rows than this are merged with their neighbours: below it, a chunk's overhead (a few
 /// hundred bytes and an array per column) is a noticeable part of its size.

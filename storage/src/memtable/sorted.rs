@@ -8,15 +8,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, DictionaryArray, Int32Array, StringArray, new_null_array};
-use arrow::buffer::ScalarBuffer;
+use arrow::array::{Array, ArrayRef, new_null_array};
 use arrow::compute::interleave;
-use arrow::datatypes::Int32Type;
 use hashbrown::HashMap;
 
 use super::{Chunk, Memtable};
 use crate::error::{Error, Result};
 use crate::model::{FieldColumn, FieldSchema, TableSchema, TimeRange};
+use crate::rows::SortedRows;
 use crate::series::{Series, SeriesIndex};
 
 /// Which rows are wanted. It may keep rows that the caller must still filter, never drop a wanted one.
@@ -31,73 +30,6 @@ pub struct RowFilter<'a> {
 impl RowFilter<'static> {
     /// Keeps every row.
     pub const ALL: Self = Self { times: TimeRange::ALL, series: &|_| true };
-}
-
-/// Rows of one table, sorted by all tags in schema order (bytes ascending, missing last) and then by time,
-/// each point once.
-#[derive(Debug, Clone)]
-pub struct SortedRows {
-    /// The series that occur, in order.
-    pub series: Vec<Arc<Series>>,
-    /// For each row the position of its series in [`series`](Self::series).
-    pub ranks: ScalarBuffer<u32>,
-    /// The time of each row, in nanoseconds since 1970 UTC.
-    pub times: ScalarBuffer<i64>,
-    /// The physical columns, by id.
-    pub fields: Vec<FieldColumn>,
-}
-
-impl SortedRows {
-    /// Number of rows.
-    #[must_use]
-    pub fn rows(&self) -> usize {
-        self.times.len()
-    }
-
-    /// The values of the tag at `position` of the schema: a dictionary whose values are distinct.
-    ///
-    /// # Errors
-    /// [`Error::Arrow`] when the dictionary cannot be made.
-    pub fn tag_column(&self, position: usize) -> Result<DictionaryArray<Int32Type>> {
-        let mut codes: HashMap<&str, i32> = HashMap::new();
-        let mut values = Vec::new();
-        let mut code_of = Vec::with_capacity(self.series.len());
-        for series in &self.series {
-            code_of.push(series.tag(position).map(|value| {
-                *codes.entry(value).or_insert_with(|| {
-                    values.push(value);
-                    i32::try_from(values.len() - 1).unwrap_or(i32::MAX)
-                })
-            }));
-        }
-        let keys: Int32Array =
-            self.ranks.iter().map(|&rank| code_of.get(rank as usize).copied().flatten()).collect();
-        Ok(DictionaryArray::try_new(keys, Arc::new(StringArray::from(values)))?)
-    }
-
-    /// The rows at these positions, which must ascend.
-    ///
-    /// # Errors
-    /// [`Error::Arrow`] when a position is out of bounds.
-    pub fn select(&self, positions: &[u32]) -> Result<Self> {
-        let at = |p: &u32| *p as usize;
-        let mut fields = Vec::with_capacity(self.fields.len());
-        let indices = arrow::array::UInt32Array::from(positions.to_vec());
-        for field in &self.fields {
-            let values = arrow::compute::take(&field.values, &indices, None)?;
-            if values.null_count() < values.len() {
-                fields.push(FieldColumn { column: field.column, values });
-            }
-        }
-        let pick_rank = |p| self.ranks.get(at(p)).copied();
-        let pick_time = |p| self.times.get(at(p)).copied();
-        Ok(Self {
-            series: self.series.clone(),
-            ranks: positions.iter().filter_map(pick_rank).collect(),
-            times: positions.iter().filter_map(pick_time).collect(),
-            fields,
-        })
-    }
 }
 
 /// A row of one of the chunks.
@@ -124,7 +56,7 @@ pub fn sort_rows<'a>(
         .filter(|chunk| chunk.times.overlaps(&filter.times))
         .cloned()
         .collect();
-    let (series, rank_of) = rank_series(&chunks, schema, index, filter)?;
+    let (series, rank_of) = rank_series(&chunks, index, filter)?;
     let mut rows = collect_rows(&chunks, &rank_of, filter.times);
     rows.sort_unstable();
     let points = Points::of(&rows);
@@ -132,24 +64,28 @@ pub fn sort_rows<'a>(
     for field in &schema.fields {
         fields.extend(gather_field(&chunks, &rows, &points, field)?);
     }
-    let first_row = |p: usize| points.rows(&rows, p).first();
-    Ok(SortedRows {
-        series,
-        ranks: (0..points.len()).filter_map(|p| first_row(p).map(|r| r.rank)).collect(),
-        times: (0..points.len()).filter_map(|p| first_row(p).map(|r| r.time)).collect(),
-        fields,
-    })
+    let (mut keys, mut ends) = (Vec::new(), Vec::new());
+    let mut times = Vec::with_capacity(points.len());
+    let mut last = None;
+    for point in (0..points.len()).filter_map(|p| points.rows(&rows, p).first()) {
+        if last != Some(point.rank) {
+            last = Some(point.rank);
+            keys.extend(series.get(point.rank as usize).map(|s| s.key().clone()));
+            ends.push(0);
+        }
+        times.push(point.time);
+        if let Some(end) = ends.last_mut() {
+            *end = u32::try_from(times.len())
+                .map_err(|_| Error::Internal("a memtable beyond 2^32 rows".into()))?;
+        }
+    }
+    Ok(SortedRows { keys, ends, times: times.into(), fields })
 }
 
 /// The wanted series in order, and the rank of each by its id.
 type Ranking = (Vec<Arc<Series>>, HashMap<u32, u32>);
 
-fn rank_series(
-    chunks: &[Arc<Chunk>],
-    schema: &TableSchema,
-    index: &SeriesIndex,
-    filter: RowFilter<'_>,
-) -> Result<Ranking> {
+fn rank_series(chunks: &[Arc<Chunk>], index: &SeriesIndex, filter: RowFilter<'_>) -> Result<Ranking> {
     let mut ids: Vec<u32> = Vec::new();
     for chunk in chunks {
         let mut of_chunk = chunk.batch.series.to_vec();
@@ -160,32 +96,9 @@ fn rank_series(
     ids.dedup();
     let mut series = index.get_all(&ids)?;
     series.retain(|s| (filter.series)(s));
-    let tags = schema.tags.len();
-    series.sort_by_cached_key(|s| SortKey::of(s, tags));
+    series.sort_unstable_by(|a, b| a.key().cmp(b.key()));
     let ranks = (0..).zip(&series).map(|(rank, s)| (s.id.get(), rank)).collect();
     Ok((series, ranks))
-}
-
-/// All tags of a series in schema order, missing ones last.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct SortKey(Vec<Tag>);
-
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Tag {
-    Present(Box<str>),
-    Missing,
-}
-
-impl SortKey {
-    fn of(series: &Series, tags: usize) -> Self {
-        let mut key: Vec<Tag> = (0..tags).map(|_| Tag::Missing).collect();
-        for (position, value) in series.tags() {
-            if let Some(tag) = key.get_mut(position) {
-                *tag = Tag::Present(value.into());
-            }
-        }
-        Self(key)
-    }
 }
 
 fn collect_rows(chunks: &[Arc<Chunk>], rank_of: &HashMap<u32, u32>, times: TimeRange) -> Vec<RowRef> {

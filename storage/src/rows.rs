@@ -1,0 +1,110 @@
+//! Rows of one table in the order of its files: what a memtable is sorted into, what a file is written from and
+//! read into, and what is merged.
+//!
+//! Invariants: series stand in the order of their keys, each once and with at least one row; the rows of a
+//! series ascend by time, each time once; a row has a value in at most one of the two columns of a field.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, DictionaryArray, Int32Array, StringArray, UInt32Array};
+use arrow::buffer::ScalarBuffer;
+use arrow::compute::take;
+use arrow::datatypes::Int32Type;
+use hashbrown::HashMap;
+
+use crate::error::{Error, Result};
+use crate::model::{FieldColumn, TimeRange};
+use crate::series::SeriesKey;
+
+/// Rows sorted by series and time, each point once: tags as runs, everything else as columns.
+#[derive(Debug, Clone, Default)]
+pub struct SortedRows {
+    /// The series that have rows, in order.
+    pub keys: Vec<SeriesKey>,
+    /// For each series the row at which its rows end, which is where those of the next begin.
+    pub ends: Vec<u32>,
+    /// The time of each row, in nanoseconds since 1970 UTC.
+    pub times: ScalarBuffer<i64>,
+    /// The physical columns that any row has a value for, as [`FieldColumn`] says.
+    pub fields: Vec<FieldColumn>,
+}
+
+impl SortedRows {
+    /// Number of rows.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.times.len()
+    }
+
+    /// Each series and where its rows stand.
+    pub fn runs(&self) -> impl Iterator<Item = (&SeriesKey, Range<usize>)> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        let ranges = starts.zip(&self.ends).map(|(start, end)| start as usize..*end as usize);
+        self.keys.iter().zip(ranges)
+    }
+
+    /// The rows within a range of times.
+    ///
+    /// # Errors
+    /// [`Error::Arrow`] when columns are not as long as the times.
+    pub fn within(&self, times: TimeRange) -> Result<Self> {
+        let (mut keys, mut ends, mut positions) = (Vec::new(), Vec::new(), Vec::new());
+        for (key, run) in self.runs() {
+            let of_run = self.times.get(run.clone()).unwrap_or_default();
+            let from = run.start + of_run.partition_point(|time| *time < times.min.nanos());
+            let to = run.start + of_run.partition_point(|time| *time <= times.max.nanos());
+            if from < to {
+                positions.extend((from..to).map(position).collect::<Result<Vec<u32>>>()?);
+                keys.push(key.clone());
+                ends.push(position(positions.len())?);
+            }
+        }
+        if positions.len() == self.rows() {
+            return Ok(self.clone());
+        }
+        let indices = UInt32Array::from(positions);
+        let mut fields = Vec::with_capacity(self.fields.len());
+        for field in &self.fields {
+            let values = take(&field.values, &indices, None)?;
+            if values.null_count() < values.len() {
+                fields.push(FieldColumn { column: field.column, values });
+            }
+        }
+        let times = indices.values().iter().filter_map(|p| self.times.get(*p as usize).copied()).collect();
+        Ok(Self { keys, ends, times, fields })
+    }
+
+    /// The values of the tag at `position` of the schema, for each row: a dictionary of distinct values.
+    ///
+    /// # Errors
+    /// [`Error::Arrow`] when the dictionary cannot be made.
+    pub fn tag_column(&self, position: usize) -> Result<DictionaryArray<Int32Type>> {
+        let mut codes: HashMap<&str, i32> = HashMap::new();
+        let mut values = Vec::new();
+        let mut of_rows: Vec<Option<i32>> = Vec::with_capacity(self.rows());
+        for (key, run) in self.runs() {
+            let code = key.tag(position).map(|value| {
+                *codes.entry(value).or_insert_with(|| {
+                    values.push(value);
+                    i32::try_from(values.len() - 1).unwrap_or(i32::MAX)
+                })
+            });
+            of_rows.extend(std::iter::repeat_n(code, run.len()));
+        }
+        Ok(DictionaryArray::try_new(Int32Array::from(of_rows), Arc::new(StringArray::from(values)))?)
+    }
+
+    /// The tags of a table with `tags` tags, as columns.
+    ///
+    /// # Errors
+    /// Those of [`tag_column`](Self::tag_column).
+    pub fn tag_columns(&self, tags: usize) -> Result<Vec<ArrayRef>> {
+        (0..tags).map(|position| Ok(Arc::new(self.tag_column(position)?) as ArrayRef)).collect()
+    }
+}
+
+/// A row's position, as batches count them.
+fn position(row: usize) -> Result<u32> {
+    u32::try_from(row).map_err(|_| Error::LimitExceeded("a batch has more than 4 billion rows".into()))
+}
