@@ -10,6 +10,7 @@
 
 mod logical;
 mod physical;
+mod sorted;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 pub use self::logical::{logical_batch, stored_columns};
 pub use self::physical::physical_batch;
+pub use self::sorted::{logical_rows, sorted_rows};
 use crate::error::{Error, Result};
 use crate::model::{FieldType, PhysicalColumn, TIME_COLUMN, TableSchema, TagSchema, TimeRange, Timestamp};
 

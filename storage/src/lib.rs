@@ -17,6 +17,7 @@ pub mod layout;
 pub mod limits;
 pub mod log;
 pub mod memtable;
+pub mod merge;
 pub mod model;
 pub mod object;
 pub mod parquet_file;

@@ -14,20 +14,20 @@ use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 
 use super::REMAINDER_COLUMN;
 use crate::error::{Error, Result};
-use crate::model::{FieldSchema, PhysicalColumn, TIME_COLUMN, TableSchema};
+use crate::model::{ColumnId, FieldSchema, FieldType, PhysicalColumn, TIME_COLUMN, TableSchema};
 
 /// Microseconds whose nanoseconds fit into 64 bits: the first and the last.
 const MICROS: std::ops::RangeInclusive<i64> = i64::MIN.div_euclid(1_000)..=i64::MAX / 1_000;
 
 /// A column of `TableSchema::logical_arrow`, by what it is made of.
-enum Logical<'a> {
+pub(super) enum Logical<'a> {
     Tag(&'a str),
     Time,
     Field(&'a FieldSchema),
 }
 
 impl<'a> Logical<'a> {
-    fn at(schema: &'a TableSchema, position: usize) -> Result<Self> {
+    pub(super) fn at(schema: &'a TableSchema, position: usize) -> Result<Self> {
         if let Some(tag) = schema.tags.get(position) {
             return Ok(Self::Tag(&tag.stored_name));
         }
@@ -92,7 +92,7 @@ pub fn logical_batch(
     Ok(RecordBatch::try_new_with_options(logical, columns, &rows)?)
 }
 
-fn positions(schema: &TableSchema, projection: Option<&[usize]>) -> Vec<usize> {
+pub(super) fn positions(schema: &TableSchema, projection: Option<&[usize]>) -> Vec<usize> {
     let all = || (0..=schema.tags.len() + schema.fields.len()).collect();
     projection.map_or_else(all, <[usize]>::to_vec)
 }
@@ -101,7 +101,7 @@ fn tag(physical: &RecordBatch, name: &str) -> Result<ArrayRef> {
     text(physical, name, &super::tag_type())
 }
 
-fn text(physical: &RecordBatch, name: &str, wanted: &DataType) -> Result<ArrayRef> {
+pub(super) fn text(physical: &RecordBatch, name: &str, wanted: &DataType) -> Result<ArrayRef> {
     match physical.column_by_name(name) {
         None => Ok(new_null_array(wanted, physical.num_rows())),
         Some(column) if column.data_type() == wanted => Ok(Arc::clone(column)),
@@ -109,7 +109,8 @@ fn text(physical: &RecordBatch, name: &str, wanted: &DataType) -> Result<ArrayRe
     }
 }
 
-fn time(physical: &RecordBatch) -> Result<ArrayRef> {
+/// The times of rows in nanoseconds.
+pub(super) fn time(physical: &RecordBatch) -> Result<ArrayRef> {
     let column = physical.column_by_name(TIME_COLUMN);
     let micros = column.and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
     let micros = micros.filter(|micros| micros.null_count() == 0).ok_or_else(|| damaged(TIME_COLUMN))?;
@@ -132,24 +133,49 @@ fn time(physical: &RecordBatch) -> Result<ArrayRef> {
 fn field_values(physical: &RecordBatch, field: &FieldSchema) -> Result<ArrayRef> {
     let narrow = column_values(physical, &field.narrow)?;
     let Some(wide) = &field.wide else { return Ok(narrow) };
-    let narrow = as_float(&narrow)?;
     if physical.column_by_name(&wide.stored_name).is_none() {
-        return Ok(narrow);
+        return as_float(&narrow);
     }
-    let wide = column_values(physical, wide)?;
-    Ok(zip(&is_not_null(&wide)?, &wide, &narrow)?)
+    widened(&narrow, &column_values(physical, wide)?)
 }
 
-/// The values of one physical column in the type that its field has in memory.
-fn column_values(physical: &RecordBatch, column: &PhysicalColumn) -> Result<ArrayRef> {
-    use crate::model::FieldType;
-    let wanted = match column.field_type {
-        FieldType::Text => return text(physical, &column.stored_name, &DataType::Utf8),
+/// The values of a field, given those of its physical columns as far as there are any.
+pub(super) fn field_of(
+    field: &FieldSchema,
+    column: impl Fn(ColumnId) -> Option<ArrayRef>,
+    rows: usize,
+) -> Result<ArrayRef> {
+    let narrow =
+        column(field.narrow.id).unwrap_or_else(|| new_null_array(&in_memory(field.narrow.field_type), rows));
+    let Some(wide) = &field.wide else { return Ok(narrow) };
+    match column(wide.id) {
+        None => as_float(&narrow),
+        Some(wide) => widened(&narrow, &wide),
+    }
+}
+
+/// The floats of a field that was widened: those of its wide column, else those of its narrow one.
+fn widened(narrow: &ArrayRef, wide: &ArrayRef) -> Result<ArrayRef> {
+    Ok(zip(&is_not_null(wide)?, wide, &as_float(narrow)?)?)
+}
+
+/// The type of a field's values in memory.
+fn in_memory(field_type: FieldType) -> DataType {
+    match field_type {
+        FieldType::Text => DataType::Utf8,
         FieldType::Float => DataType::Float64,
         FieldType::Integer => DataType::Int64,
         FieldType::Unsigned => DataType::UInt64,
         FieldType::Boolean => DataType::Boolean,
-    };
+    }
+}
+
+/// The values of one physical column in the type that its field has in memory.
+pub(super) fn column_values(physical: &RecordBatch, column: &PhysicalColumn) -> Result<ArrayRef> {
+    let wanted = in_memory(column.field_type);
+    if column.field_type == FieldType::Text {
+        return text(physical, &column.stored_name, &wanted);
+    }
     let Some(values) = physical.column_by_name(&column.stored_name) else {
         return Ok(new_null_array(&wanted, physical.num_rows()));
     };

@@ -144,6 +144,39 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn sorted_rows_of_a_file_are_the_same_rows(mut rows in rows()) {
+        let schema = schema();
+        let missing_last = |tag: &Option<String>| (tag.is_none(), tag.clone());
+        let identity = |row: &Row| (missing_last(&row.0.0), missing_last(&row.0.1), row.0.2);
+        rows.sort_by_key(identity);
+        rows.dedup_by_key(|row| identity(row));
+        let sorted = sorted_rows(&schema, &physical(&schema, &rows)).unwrap();
+        prop_assert_eq!(logical_rows(&schema, &sorted, None).unwrap(), logical(&schema, &rows));
+        let projection = [9, 2, 0, 4];
+        let wanted = logical(&schema, &rows).project(&projection).unwrap();
+        prop_assert_eq!(logical_rows(&schema, &sorted, Some(&projection)).unwrap(), wanted);
+    }
+}
+
+#[test]
+fn a_file_that_is_not_sorted_is_damaged() {
+    let schema = schema();
+    let (early, late) = (one_row(7), one_row(8));
+    let of = |rows: &[&Vec<Row>]| rows.iter().flat_map(|rows| (*rows).clone()).collect::<Vec<_>>();
+    assert!(sorted_rows(&schema, &physical(&schema, &of(&[&early, &late]))).is_ok());
+    for twisted in [of(&[&late, &early]), of(&[&early, &early])] {
+        assert!(matches!(sorted_rows(&schema, &physical(&schema, &twisted)), Err(Error::Damaged(_))));
+    }
+    let mut other = one_row(9);
+    other[0].0.0 = Some("a".into());
+    assert!(matches!(
+        sorted_rows(&schema, &physical(&schema, &of(&[&early, &other]))),
+        Err(Error::Damaged(_))
+    ));
+}
+
 fn one_row(time: i64) -> Vec<Row> {
     vec![(
         (Some("d".into()), None, time),

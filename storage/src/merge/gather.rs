@@ -1,0 +1,179 @@
+//! Gathers what a merge took from its sources into columns.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, MutableArrayData, make_array};
+
+use super::{Columns, Current};
+use crate::error::{Error, Result};
+use crate::model::{ColumnId, FieldColumn};
+use crate::rows::SortedRows;
+use crate::series::SeriesKey;
+
+/// Rows that were taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Pick {
+    /// Rows of one batch, as they stand.
+    Run { batch: u32, from: usize, to: usize },
+    /// Versions of one point, oldest first: batch and row.
+    Point(Vec<(u32, usize)>),
+}
+
+/// The rows of the output that are not given yet.
+#[derive(Debug)]
+pub(super) struct Gather {
+    columns: Vec<Columns>,
+    batches: Vec<Arc<SortedRows>>,
+    picks: Vec<Pick>,
+    keys: Vec<SeriesKey>,
+    ends: Vec<u32>,
+    rows: usize,
+}
+
+impl Gather {
+    pub(super) fn new(columns: Vec<Columns>) -> Self {
+        let (batches, picks, keys, ends) = Default::default();
+        Self { columns, batches, picks, keys, ends, rows: 0 }
+    }
+
+    /// Number of rows taken.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The number by which picks name a source's batch.
+    pub(super) fn batch_number(&mut self, current: &mut Current) -> u32 {
+        let known = current.batch.filter(|number| {
+            self.batches.get(*number as usize).is_some_and(|batch| Arc::ptr_eq(batch, &current.rows))
+        });
+        known.unwrap_or_else(|| {
+            let number = u32::try_from(self.batches.len()).unwrap_or(u32::MAX);
+            self.batches.push(Arc::clone(&current.rows));
+            current.batch = Some(number);
+            number
+        })
+    }
+
+    /// Adds rows of a series, which is the last one added or a later one.
+    pub(super) fn add(&mut self, key: &SeriesKey, pick: Pick) {
+        self.rows += pick.rows();
+        self.picks.push(pick);
+        if self.keys.last() != Some(key) {
+            self.keys.push(key.clone());
+            self.ends.push(0);
+        }
+        if let Some(end) = self.ends.last_mut() {
+            *end = u32::try_from(self.rows).unwrap_or(u32::MAX);
+        }
+    }
+
+    /// The rows as columns; nothing is left.
+    pub(super) fn take(&mut self) -> Result<SortedRows> {
+        let mut times = Vec::with_capacity(self.rows);
+        for pick in &self.picks {
+            let (batch, from, to) = match pick {
+                Pick::Run { batch, from, to } => (*batch, *from, *to),
+                Pick::Point(versions) => versions.first().map_or((0, 0, 0), |(b, row)| (*b, *row, *row + 1)),
+            };
+            times.extend_from_slice(
+                self.batch(batch).and_then(|rows| rows.times.get(from..to)).unwrap_or_default(),
+            );
+        }
+        let mut fields = Vec::new();
+        for field in &self.columns {
+            fields.extend(self.field(field)?);
+        }
+        let rows = SortedRows {
+            keys: std::mem::take(&mut self.keys),
+            ends: std::mem::take(&mut self.ends),
+            times: times.into(),
+            fields,
+        };
+        self.batches.clear();
+        self.picks.clear();
+        self.rows = 0;
+        Ok(rows)
+    }
+
+    fn batch(&self, number: u32) -> Option<&Arc<SortedRows>> {
+        self.batches.get(number as usize)
+    }
+
+    /// The columns of one field, as far as they hold any value.
+    fn field(&self, field: &Columns) -> Result<Vec<FieldColumn>> {
+        let narrow = self.arrays(field.narrow);
+        let wide = field.wide.map(|id| self.arrays(id)).unwrap_or_default();
+        let has_value = |batch: u32, row: usize| {
+            let valid = |arrays: &[Option<&ArrayRef>]| {
+                arrays.get(batch as usize).copied().flatten().is_some_and(|values| values.is_valid(row))
+            };
+            valid(&narrow) || valid(&wide)
+        };
+        let winner = |versions: &[(u32, usize)]| {
+            versions.iter().rev().find(|(batch, row)| has_value(*batch, *row)).copied()
+        };
+        let mut columns = Vec::new();
+        for (id, arrays) in [(Some(field.narrow), &narrow), (field.wide, &wide)] {
+            if let Some(id) = id
+                && let Some(values) = self.column(arrays, winner)?
+            {
+                columns.push(FieldColumn { column: id, values });
+            }
+        }
+        Ok(columns)
+    }
+
+    /// The values of one column in each batch.
+    fn arrays(&self, id: ColumnId) -> Vec<Option<&ArrayRef>> {
+        let values = |rows: &'_ Arc<SortedRows>| rows.fields.iter().position(|field| field.column == id);
+        let array = |rows| values(rows).and_then(|position| rows.fields.get(position)).map(|f| &f.values);
+        self.batches.iter().map(array).collect()
+    }
+
+    /// One column of all picks; `None` when it has no value in any.
+    fn column(
+        &self,
+        arrays: &[Option<&ArrayRef>],
+        winner: impl Fn(&[(u32, usize)]) -> Option<(u32, usize)>,
+    ) -> Result<Option<ArrayRef>> {
+        // `MutableArrayData` counts only the arrays that there are.
+        let mut place_of = Vec::with_capacity(arrays.len());
+        let mut data = Vec::new();
+        for array in arrays {
+            place_of.push(array.map(|_| data.len()));
+            data.extend(array.map(|values| values.to_data()));
+        }
+        if data.is_empty() {
+            return Ok(None);
+        }
+        if data.iter().any(|other| data.first().is_some_and(|first| first.data_type() != other.data_type())) {
+            return Err(Error::Internal("a column has two types".into()));
+        }
+        let place = |batch: u32| place_of.get(batch as usize).copied().flatten();
+        let mut gathered = MutableArrayData::new(data.iter().collect(), true, self.rows);
+        for pick in &self.picks {
+            let (source, from, to) = match pick {
+                Pick::Run { batch, from, to } => (place(*batch), *from, *to),
+                Pick::Point(versions) => match winner(versions) {
+                    Some((batch, row)) => (place(batch), row, row + 1),
+                    None => (None, 0, 1),
+                },
+            };
+            match source {
+                Some(source) => gathered.try_extend(source, from, to)?,
+                None => gathered.try_extend_nulls(to - from)?,
+            }
+        }
+        let values = make_array(gathered.freeze());
+        Ok((values.null_count() < values.len()).then_some(values))
+    }
+}
+
+impl Pick {
+    fn rows(&self) -> usize {
+        match self {
+            Self::Run { from, to, .. } => to - from,
+            Self::Point(_) => 1,
+        }
+    }
+}
