@@ -58,7 +58,7 @@ pub struct EngineConfig {
     pub memory_limit: usize,
     /// Consumers of the tap that will subscribe after the start: the log is kept whole until they have.
     pub consumers: Vec<&'static str>,
-    /// The disk of log and definitions.
+    /// The disk of everything but the lock: log, definitions, staged files and local tables.
     pub disk: Arc<dyn Disk>,
 }
 
