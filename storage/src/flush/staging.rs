@@ -113,15 +113,18 @@ impl<'a> StagingArea<'a> {
         self.shared.config.disk.sync_folder(&self.folder)
     }
 
+    /// Where a file of this name lies.
+    pub(crate) fn path_of(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     /// Removes a file that no set names any more.
-    pub(super) fn remove(&self, file: &DataFile) -> Result<()> {
+    pub(crate) fn remove(&self, file: &DataFile) -> Result<()> {
         self.shared.config.disk.remove(&self.folder.join(file.path.as_ref()))
     }
 
     fn write(&self, table: TableId, sealed: &SealedMemtable) -> Result<StagedSet> {
-        let schema = self.shared.catalog.table_by_id(table);
-        let schema =
-            schema.ok_or_else(|| Error::Internal(format!("table {table} has rows and no schema")))?;
+        let schema = self.shared.schema(table)?;
         let sequences =
             sealed.rows.sequences().unwrap_or(SequenceRange { min: sealed.sealed_at, max: sealed.sealed_at });
         let rows = sort_rows(std::iter::once(&*sealed.rows), &schema, &self.shared.series, RowFilter::ALL)?;
