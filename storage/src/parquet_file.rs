@@ -11,6 +11,7 @@
 //! Invariant: a file that has its name is complete, and its checksum is [`WrittenFile::checksum`]. The Parquet
 //! crate (59) checks page checksums but cannot write them; the checksum of the file stands in for them.
 
+mod read;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
 
+pub use self::read::read_sorted;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Result};
 use crate::layout::REMAINDER_COLUMN;

@@ -114,15 +114,23 @@ impl<'a> StagingArea<'a> {
         self.shared.config.disk.sync_folder(&self.folder)
     }
 
+    /// The disk that it lies on.
+    pub(crate) fn disk(&self) -> &dyn Disk {
+        &*self.shared.config.disk
+    }
+
+    /// Where a file of this name lies.
+    pub(crate) fn path_of(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     /// Removes a file that no set names any more.
-    pub(super) fn remove(&self, file: &DataFile) -> Result<()> {
+    pub(crate) fn remove(&self, file: &DataFile) -> Result<()> {
         self.shared.config.disk.remove(&self.folder.join(file.path.as_ref()))
     }
 
     fn write(&self, table: TableId, sealed: &SealedMemtable) -> Result<StagedSet> {
-        let schema = self.shared.catalog.table_by_id(table);
-        let schema =
-            schema.ok_or_else(|| Error::Internal(format!("table {table} has rows and no schema")))?;
+        let schema = self.shared.schema(table)?;
         let sequences =
             sealed.rows.sequences().unwrap_or(SequenceRange { min: sealed.sealed_at, max: sealed.sealed_at });
         let rows = sort_rows(std::iter::once(&*sealed.rows), &schema, &self.shared.series, RowFilter::ALL)?;
@@ -151,7 +159,7 @@ impl<'a> StagingArea<'a> {
         let name = format!("{:08x}-{min:016x}-{max:016x}-{date}.parquet", schema.id.get());
         let path = self.folder.join(&name);
         let settings = parquet_file::Settings::of(schema);
-        let written = parquet_file::write(&*self.shared.config.disk, &path, &batch, &settings)?;
+        let written = parquet_file::write(self.disk(), &path, &batch, &settings)?;
         Ok(ManifestFile {
             name,
             date,
@@ -182,12 +190,12 @@ impl<'a> StagingArea<'a> {
 
     fn read_manifest(&self, name: &str) -> Result<StagedSet> {
         let path = self.folder.join(name);
-        let bytes = disk::read_file(&*self.shared.config.disk, &path)?;
+        let bytes = disk::read_file(self.disk(), &path)?;
         let manifest: Manifest = serde_json::from_slice(&bytes)
             .map_err(|error| Error::Damaged(format!("{} is not a manifest: {error}", path.display())))?;
         for file in &manifest.files {
             let path = self.folder.join(&file.name);
-            if checksum_of(&*self.shared.config.disk, &path)? != file.checksum {
+            if checksum_of(self.disk(), &path)? != file.checksum {
                 return Err(Error::Damaged(format!(
                     "{} is not what was staged: remove it and its manifest to replay its rows from the log",
                     path.display()
