@@ -64,6 +64,8 @@ pub struct EngineConfig {
     pub compaction: CompactionConfig,
     /// Whether flush and compaction run when they are due; without it only when they are asked to.
     pub background: bool,
+    /// Where the tables are, durable on return; without it they are below the data directory.
+    pub table_store: Option<Arc<dyn ObjectStore>>,
     /// The disk of everything but the lock: log, definitions, staged files and local tables.
     pub disk: Arc<dyn Disk>,
 }
@@ -82,6 +84,7 @@ impl EngineConfig {
             consumers: Vec::new(),
             compaction: CompactionConfig::default(),
             background: true,
+            table_store: None,
             disk: Arc::new(LocalDisk),
         }
     }

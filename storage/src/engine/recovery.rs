@@ -74,7 +74,10 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
             in_log.extend(decode_definitions(payload)?);
             Ok(())
         })?;
-    let table_store = store_at(&config, &layout.tables())?;
+    let table_store = match &config.table_store {
+        Some(store) => Arc::clone(store),
+        None => store_at(&config, &layout.tables())?,
+    };
     let staged_store = store_at(&config, &layout.staged())?;
     let restore = |definition: &_| match definition {
         crate::catalog::Definition::Series { id, table, key } => series.restore(*id, *table, key),

@@ -13,6 +13,8 @@
 //! (LOG-4): the name becomes unreadable and the store takes no more changes until it is opened again. One
 //! process at a time owns the root. Listings are in the order of names.
 
+#[cfg(any(test, feature = "simulation"))]
+mod faulty;
 mod folders;
 mod read;
 #[cfg(test)]
@@ -36,6 +38,8 @@ use object_store::{
     RenameOptions, RenameTargetMode, Result,
 };
 
+#[cfg(any(test, feature = "simulation"))]
+pub use self::faulty::{FaultyStore, StoreFaults};
 use self::upload::Upload;
 use self::write::{Publish, Writer};
 use crate::disk::{Disk, LocalDisk};
