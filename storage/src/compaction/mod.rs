@@ -88,7 +88,8 @@ impl Compactor {
         let turn = Arc::new(Mutex::new(()));
         let cancelled = Arc::new(AtomicBool::new(false));
         let (stop, stopped) = watch::channel(false);
-        let task = shared.config.compaction.enabled.then(|| {
+        let runs = shared.config.background && shared.config.compaction.enabled;
+        let task = runs.then(|| {
             tokio::spawn(work(Arc::clone(&shared), Arc::clone(&turn), Arc::clone(&cancelled), stopped))
         });
         Self { shared, turn, cancelled, stop, task: SyncMutex::new(task) }

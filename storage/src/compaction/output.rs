@@ -48,8 +48,8 @@ impl<'a> Output<'a> {
             sequences.max.get(),
             uuid::Uuid::new_v4().simple()
         );
-        let written =
-            parquet_file::write(&self.area.path_of(&name), &batch, &parquet_file::Settings::of(self.schema))?;
+        let settings = parquet_file::Settings::of(self.schema);
+        let written = parquet_file::write(self.area.disk(), &self.area.path_of(&name), &batch, &settings)?;
         Ok(DataFile {
             place: FilePlace::Staged,
             path: object_store::path::Path::parse(&name)

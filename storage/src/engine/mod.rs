@@ -62,7 +62,9 @@ pub struct EngineConfig {
     pub consumers: Vec<&'static str>,
     /// How files are merged.
     pub compaction: CompactionConfig,
-    /// The disk of log and definitions.
+    /// Whether flush and compaction run when they are due; without it only when they are asked to.
+    pub background: bool,
+    /// The disk of everything but the lock: log, definitions, staged files and local tables.
     pub disk: Arc<dyn Disk>,
 }
 
@@ -79,6 +81,7 @@ impl EngineConfig {
             memory_limit: 512 << 20,
             consumers: Vec::new(),
             compaction: CompactionConfig::default(),
+            background: true,
             disk: Arc::new(LocalDisk),
         }
     }

@@ -8,12 +8,12 @@
 //! 4. The clock is raised above every sequence seen (SEQ-1).
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStore;
-use object_store::local::LocalFileSystem;
 use parking_lot::Mutex;
 
 use super::{EngineConfig, Layout, Shared, batch_sequences};
@@ -61,6 +61,8 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
     for folder in [layout.log(), layout.staged(), layout.tables()] {
         config.disk.create_folder(&folder)?;
     }
+    // They may have been made by a process that was killed before it synced them.
+    config.disk.sync_folder(&config.data_dir)?;
     let definitions = Arc::new(DefinitionQueue::default());
     let catalog = Catalog::new(Arc::clone(&definitions));
     let series = SeriesIndex::new(Arc::clone(&definitions));
@@ -72,8 +74,8 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
             in_log.extend(decode_definitions(payload)?);
             Ok(())
         })?;
-    let table_store: Arc<dyn ObjectStore> = Arc::new(DurableLocalStore::open(&layout.tables())?);
-    let staged_store: Arc<dyn ObjectStore> = Arc::new(LocalFileSystem::new_with_prefix(layout.staged())?);
+    let table_store = store_at(&config, &layout.tables())?;
+    let staged_store = store_at(&config, &layout.staged())?;
     let restore = |definition: &_| match definition {
         crate::catalog::Definition::Series { id, table, key } => series.restore(*id, *table, key),
         other => catalog.restore(other),
@@ -109,6 +111,10 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
         staged_store,
         config,
     })
+}
+
+fn store_at(config: &EngineConfig, folder: &Path) -> Result<Arc<dyn ObjectStore>> {
+    Ok(Arc::new(DurableLocalStore::open_on(folder, Arc::clone(&config.disk))?))
 }
 
 /// Shows the files of every table, and gives the sequence up to which they hold this log's rows.

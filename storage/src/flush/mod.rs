@@ -72,15 +72,16 @@ enum Set {
 }
 
 impl Flusher {
-    /// Starts the task that flushes when it is due. `staged` are sets that were staged before a restart.
+    /// Starts the task that flushes when it is due, if the configuration says so. `staged` are sets that were staged before a restart.
     pub(crate) fn start(shared: Arc<Shared>, staged: Vec<StagedSet>) -> Self {
         let sets: Vec<_> = staged.into_iter().map(|s| (s.table, Set::Staged(Arc::new(s)))).collect();
         let adopted = Round { frame: FrameNumber::default(), sets };
         let rounds = VecDeque::from_iter((!adopted.sets.is_empty()).then_some(adopted));
         let state = Arc::new(Mutex::new(State { rounds, replaced: Vec::new() }));
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(run(Arc::clone(&shared), Arc::clone(&state), stopped));
-        Self { shared, state, stop, task: SyncMutex::new(Some(task)) }
+        let runs = shared.config.background;
+        let task = runs.then(|| tokio::spawn(run(Arc::clone(&shared), Arc::clone(&state), stopped)));
+        Self { shared, state, stop, task: SyncMutex::new(task) }
     }
 
     /// Runs one round now.

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
+use crate::disk::{self, Disk};
 use crate::engine::{Layout, Shared};
 use crate::error::{Error, Result};
 use crate::layout;
@@ -113,6 +114,11 @@ impl<'a> StagingArea<'a> {
         self.shared.config.disk.sync_folder(&self.folder)
     }
 
+    /// The disk that it lies on.
+    pub(crate) fn disk(&self) -> &dyn Disk {
+        &*self.shared.config.disk
+    }
+
     /// Where a file of this name lies.
     pub(crate) fn path_of(&self, name: &str) -> PathBuf {
         self.folder.join(name)
@@ -152,7 +158,8 @@ impl<'a> StagingArea<'a> {
         let (min, max) = (sequences.min.get(), sequences.max.get());
         let name = format!("{:08x}-{min:016x}-{max:016x}-{date}.parquet", schema.id.get());
         let path = self.folder.join(&name);
-        let written = parquet_file::write(&path, &batch, &parquet_file::Settings::of(schema))?;
+        let settings = parquet_file::Settings::of(schema);
+        let written = parquet_file::write(self.disk(), &path, &batch, &settings)?;
         Ok(ManifestFile {
             name,
             date,
@@ -183,12 +190,12 @@ impl<'a> StagingArea<'a> {
 
     fn read_manifest(&self, name: &str) -> Result<StagedSet> {
         let path = self.folder.join(name);
-        let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        let bytes = disk::read_file(self.disk(), &path)?;
         let manifest: Manifest = serde_json::from_slice(&bytes)
             .map_err(|error| Error::Damaged(format!("{} is not a manifest: {error}", path.display())))?;
         for file in &manifest.files {
             let path = self.folder.join(&file.name);
-            if checksum_of(&path)? != file.checksum {
+            if checksum_of(self.disk(), &path)? != file.checksum {
                 return Err(Error::Damaged(format!(
                     "{} is not what was staged: remove it and its manifest to replay its rows from the log",
                     path.display()
@@ -232,17 +239,17 @@ fn manifest_name(table: TableId, sealed_at: Sequence) -> String {
     format!("{:08x}-{:016x}.json", table.get(), sealed_at.get())
 }
 
-fn checksum_of(path: &Path) -> Result<u32> {
-    use std::io::Read;
-    let mut file = std::fs::File::open(path).map_err(Error::io("open", path))?;
+fn checksum_of(disk: &dyn Disk, path: &Path) -> Result<u32> {
+    let file = disk.open_to_read(path)?;
     let mut buffer = vec![0; 1 << 18];
-    let mut checksum = 0;
+    let (mut checksum, mut offset) = (0, 0);
     loop {
-        let read = file.read(&mut buffer).map_err(Error::io("read", path))?;
+        let read = file.read_at(offset, &mut buffer)?;
         match buffer.get(..read) {
             None | Some([]) => return Ok(checksum),
             Some(bytes) => checksum = crc32c::crc32c_append(checksum, bytes),
         }
+        offset += read as u64;
     }
 }
 
