@@ -41,6 +41,7 @@ use crate::log::{Epoch, LogReader, LogWriter};
 use crate::model::{FilePlace, FrameNumber, Sequence, TableId, TableSchema};
 use crate::series::SeriesIndex;
 use crate::tap::{CommittedGroup, Tap};
+use crate::vacuum::{self, VacuumConfig, Vacuumed};
 use crate::view::{Snapshot, View};
 
 /// Settings of an engine.
@@ -62,6 +63,8 @@ pub struct EngineConfig {
     pub consumers: Vec<&'static str>,
     /// How files are merged.
     pub compaction: CompactionConfig,
+    /// What is kept of files that no table has any more.
+    pub vacuum: VacuumConfig,
     /// Whether flush and compaction run when they are due; without it only when they are asked to.
     pub background: bool,
     /// Where the tables are, durable on return; without it they are below the data directory.
@@ -83,6 +86,7 @@ impl EngineConfig {
             memory_limit: 512 << 20,
             consumers: Vec::new(),
             compaction: CompactionConfig::default(),
+            vacuum: VacuumConfig::default(),
             background: true,
             table_store: None,
             disk: Arc::new(LocalDisk),
@@ -279,6 +283,14 @@ impl Engine {
     /// The first failure of object store or table log; what was merged before stays merged.
     pub async fn compact(&self, all: bool) -> Result<usize> {
         self.compactor.run(all).await
+    }
+
+    /// Removes objects from the tables' folders that nothing can want any more.
+    ///
+    /// # Errors
+    /// The first failure of object store or table log.
+    pub async fn vacuum(&self) -> Result<Vacuumed> {
+        vacuum::run(&self.shared).await
     }
 
     /// Stops the compactor, and the flusher after a last flush and ends the tap. Drop the [`Committer`] first: rows that it
