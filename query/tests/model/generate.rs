@@ -24,6 +24,7 @@ pub(crate) fn operations(seed: u64, count: usize) -> Vec<Operation> {
         Operation::AskAll,
         Operation::Flush,
         Operation::Compact,
+        Operation::Vacuum,
         Operation::AskAll,
     ]);
     operations
@@ -32,7 +33,8 @@ pub(crate) fn operations(seed: u64, count: usize) -> Vec<Operation> {
 fn operation(random: &mut Random, tables: usize) -> Operation {
     match random.below(100) {
         0..36 => Operation::Write(lines(random, tables)),
-        36..50 => Operation::Flush,
+        36..49 => Operation::Flush,
+        49..50 => Operation::Vacuum,
         50..55 => Operation::Compact,
         55..72 => Operation::Ask(question(random, tables)),
         72..75 => Operation::AskAll,

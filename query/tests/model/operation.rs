@@ -16,6 +16,8 @@ pub(crate) enum Operation {
     Flush,
     /// Small files are merged.
     Compact,
+    /// Objects that no table wants any more are removed.
+    Vacuum,
     /// A query, compared with the reference.
     Ask(Question),
     /// All of every table, compared with the reference.

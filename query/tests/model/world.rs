@@ -1,5 +1,6 @@
 //! An engine on a simulated disk, and what it must hold.
 
+use std::collections::BTreeMap;
 use std::hash::Hasher;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use storage::engine::{Committer, Engine, EngineConfig};
 use storage::log::encode_batch;
 use storage::model::{DatabaseName, FieldType, FieldValue};
 use storage::object::{DurableLocalStore, FaultyStore, StoreFaults};
+use storage::vacuum::VacuumConfig;
 use tempfile::TempDir;
 
 use super::check;
@@ -34,12 +36,18 @@ pub(crate) struct World {
     node: Option<Node>,
     /// Failures of the disk when the node was opened: later ones excuse what fails.
     failures: u64,
-    store_is_faulty: bool,
+    store_fails: bool,
+    store_is_down: bool,
     reference: Reference,
     /// A write that was sent and not acknowledged: after the restart it is there, or it is not.
     undecided: Option<Vec<Line>>,
     history: std::hash::DefaultHasher,
+    /// How often each thing happened, to see that it does.
+    tally: Tally,
 }
+
+/// Counts by what they count.
+pub(crate) type Tally = BTreeMap<String, u64>;
 
 struct Node {
     service: QueryService,
@@ -64,19 +72,28 @@ impl World {
             faults: Arc::new(StoreFaults::new(seed)),
             node: None,
             failures: 0,
-            store_is_faulty: false,
+            store_fails: false,
+            store_is_down: false,
             reference: Reference::default(),
             undecided: None,
             history: std::hash::DefaultHasher::new(),
+            tally: Tally::default(),
         };
         world.node = Some(world.open().await.unwrap());
         world
     }
 
     /// A number that stands for all that has happened.
-    pub(crate) fn trace(mut self) -> u64 {
-        self.history.write_u64(self.disk.trace());
+    pub(crate) fn trace(&self) -> u64 {
         self.history.finish()
+    }
+
+    pub(crate) fn tally(self) -> Tally {
+        self.tally
+    }
+
+    fn count(&mut self, what: impl Into<String>) {
+        *self.tally.entry(what.into()).or_default() += 1;
     }
 
     /// Does one step. The error says what is wrong with the engine.
@@ -90,17 +107,27 @@ impl World {
             }
             Operation::Compact => {
                 let merged = self.engine().compact(true).await;
+                if merged.as_ref().is_ok_and(|merges| *merges > 0) {
+                    self.count("merged");
+                }
                 self.excuse("compact", merged.map(|_| ()))?;
+            }
+            Operation::Vacuum => {
+                let removed = self.engine().vacuum().await;
+                if removed.as_ref().is_ok_and(|removed| removed.objects > 0) {
+                    self.count("vacuumed");
+                }
+                self.excuse("vacuum", removed.map(|_| ()))?;
             }
             Operation::Ask(question) => self.ask(question).await?,
             Operation::AskAll => self.ask_all().await?,
             Operation::StoreFails(percent) => {
                 self.faults.set_percent(*percent);
-                self.store_is_faulty |= *percent > 0;
+                self.store_fails = *percent > 0;
             }
             Operation::StoreDown(down) => {
                 self.faults.set_down(*down);
-                self.store_is_faulty |= *down;
+                self.store_is_down = *down;
             }
             Operation::DiskFails(operation, skip) => self.disk.fail(*operation, *skip),
             Operation::DiskFull(room) => {
@@ -110,6 +137,7 @@ impl World {
             Operation::Restart(end, again) => self.restart(*end, *again).await?,
         }
         if self.disk.is_off() {
+            self.count("power off in between");
             self.restart(End::PowerCut, None).await?;
         }
         self.history.write_u64(self.disk.trace());
@@ -138,6 +166,7 @@ impl World {
         config.background = false;
         config.compaction.cpu_percent = 100;
         config.table_store = Some(Arc::new(store));
+        config.vacuum = VacuumConfig { min_age: Duration::ZERO, keep_replaced: Duration::ZERO };
         config.disk = disk;
         let (engine, committer) = Engine::open(config).await?;
         engine.catalog().create_database(&DatabaseName::new(DATABASE).unwrap())?;
@@ -150,17 +179,24 @@ impl World {
     }
 
     /// Passes over an error that a fault has brought about.
-    fn excuse<E: std::fmt::Display>(&mut self, what: &str, done: Result<(), E>) -> Result<(), String> {
+    fn excuse<E: std::fmt::Display + std::fmt::Debug>(
+        &mut self,
+        what: &str,
+        done: Result<(), E>,
+    ) -> Result<(), String> {
         self.history.write_u8(u8::from(done.is_ok()));
+        self.count(format!("{what} {}", if done.is_ok() { "done" } else { "failed" }));
         match done {
-            Err(error) if !self.is_faulty() => Err(format!("{what} fails without a fault: {error}")),
+            Err(error) if !self.is_faulty() => {
+                Err(format!("{what} fails without a fault: {error}: {error:?}"))
+            }
             Ok(()) | Err(_) => Ok(()),
         }
     }
 
     /// Whether anything has failed or was turned off since the engine was opened.
     fn is_faulty(&self) -> bool {
-        self.store_is_faulty || self.disk.is_off() || self.disk.failures() > self.failures
+        self.store_fails || self.store_is_down || self.disk.is_off() || self.disk.failures() > self.failures
     }
 
     fn commit(&mut self, lines: &[Line]) -> Written {
@@ -186,7 +222,12 @@ impl World {
                 self.reference.apply(&lines);
                 self.excuse("write", Ok::<(), storage::Error>(()))
             }
-            Written::Refused(error) => self.excuse("write", Err(error)),
+            Written::Refused(error) => {
+                if matches!(error, storage::Error::LogPoisoned(_)) && self.engine().log_fault().is_none() {
+                    return Err("the log takes no writes and the engine does not say why (LOG-4)".into());
+                }
+                self.excuse("write", Err(error))
+            }
             Written::Unsynced(error) => {
                 assert!(self.undecided.is_none(), "a log that failed to sync takes no more (LOG-4)");
                 self.undecided = Some(lines);
@@ -240,14 +281,20 @@ impl World {
         let answer = check::ask(&node.service, question, rows).await;
         check::settle(&node.engine).await;
         match answer {
-            Ok(compared) => compared,
+            Ok(compared) => {
+                self.count("query answered");
+                compared
+            }
             Err(error) => self.excuse("query", Err(error)),
         }
     }
 
     async fn ask_all(&mut self) -> Result<(), String> {
         match self.differs_from(&self.reference).await {
-            Ok(compared) => compared,
+            Ok(compared) => {
+                self.count("query answered");
+                compared
+            }
             Err(error) => self.excuse("query", Err(error)),
         }
     }
@@ -284,17 +331,18 @@ impl World {
         } else {
             drop(committer);
         }
+        self.count(format!("{end:?}"));
         self.disk = if end == End::PowerCut { self.disk.power_cut() } else { self.disk.kill() };
         drop(engine);
         self.disk.set_capacity(None);
         self.faults.set_down(false);
         self.faults.set_percent(0);
-        self.store_is_faulty = false;
+        (self.store_fails, self.store_is_down) = (false, false);
         if let Some(changes) = again {
             self.disk.turn_off_after(changes);
             let opened = self.open().await;
             match opened {
-                Err(_) if self.disk.is_off() => {}
+                Err(_) if self.disk.is_off() => self.count("start cut short"),
                 Err(error) => return Err(format!("the engine does not start: {error}")),
                 Ok(started) => drop(started),
             }
@@ -311,6 +359,7 @@ impl World {
         let without = self.differs_from(&self.reference).await.map_err(|error| error.to_string())?;
         let Some(lines) = self.undecided.take() else { return without };
         if without.is_ok() {
+            self.count("unacknowledged write is gone");
             self.history.write_u8(0);
             return Ok(());
         }
@@ -318,6 +367,7 @@ impl World {
         with.apply(&lines);
         let compared = self.differs_from(&with).await.map_err(|error| error.to_string())?;
         compared.map_err(|why| format!("with the unacknowledged write: {why}; without: {without:?}"))?;
+        self.count("unacknowledged write is there");
         self.history.write_u8(1);
         self.reference = with;
         Ok(())

@@ -26,8 +26,14 @@ pub(super) fn append(disk: &dyn Disk, path: &Path, definitions: &[Definition]) -
     record.extend_from_slice(&crc32c::crc32c(&payload).to_le_bytes());
     record.extend_from_slice(&payload);
     let file = disk.open(path, true)?;
-    file.write_at(file.length()?, &record)?;
-    file.sync()?;
+    let end = file.length()?;
+    if let Err(error) = file.write_at(end, &record).and_then(|()| file.sync()) {
+        // What is on the medium is unknown: the next record takes its place, not the one behind it.
+        if let Err(error) = file.set_length(end) {
+            tracing::warn!(%error, path = %path.display(), "a record that was not synced could not be cut");
+        }
+        return Err(error);
+    }
     disk.sync_folder(path.parent().unwrap_or(path))
 }
 
@@ -41,9 +47,16 @@ pub(super) fn load(disk: &dyn Disk, path: &Path) -> Result<Vec<Definition>> {
     bytes.truncate(read);
     let mut definitions = Vec::new();
     let mut rest = bytes.as_slice();
+    let mut last = None;
     while let Some((payload, next)) = record(rest) {
         definitions.extend(decode_group(payload)?.0);
+        last = rest.get(..rest.len() - next.len());
         rest = next;
+    }
+    if let Some(last) = last {
+        // Its sync may have failed: what is read may not be on the medium. Those before it were synced first.
+        file.write_at((bytes.len() - rest.len() - last.len()) as u64, last)?;
+        file.sync()?;
     }
     if !rest.is_empty() {
         refuse_damage(path, rest)?;

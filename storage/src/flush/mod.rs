@@ -84,9 +84,12 @@ impl Flusher {
         Self { shared, state, stop, task: SyncMutex::new(task) }
     }
 
-    /// Runs one round now.
+    /// Runs one round now, on a task of its own: a caller that goes away leaves no round half done, whose sets
+    /// nobody would know of.
     pub(crate) async fn flush(&self) -> Result<()> {
-        self.state.lock().await.round(&self.shared).await
+        let (shared, state) = (Arc::clone(&self.shared), Arc::clone(&self.state));
+        let round = tokio::spawn(async move { state.lock().await.round(&shared).await });
+        round.await.map_err(|error| Error::Internal(format!("a flush ended badly: {error}")))?
     }
 
     /// Ends the task, then runs a last round.
