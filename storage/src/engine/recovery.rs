@@ -3,29 +3,31 @@
 //! 1. The definitions of trimmed segments are read, then the log is walked once: its end is found and its
 //!    definitions are restored.
 //! 2. The Delta table of every known table is opened: its files, and the sequence up to which it holds this
-//!    log's rows (TXN-1). Staged files that are complete are adopted (TXN-2), others are removed.
+//!    log's rows (TXN-1). A remote store that does not answer is waited for: without it nobody can tell which rows
+//!    are in files. Staged files that are complete are adopted (TXN-2), others are removed.
 //! 3. The log is read again: rows above what their table's files hold go to the memtable.
 //! 4. The clock is raised above every sequence seen (SEQ-1).
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use parking_lot::Mutex;
 
+use super::disk_use::DiskUse;
 use super::{EngineConfig, Layout, Shared, batch_sequences};
 use crate::catalog::{Catalog, DefinitionQueue};
 use crate::delta::TableLog;
 use crate::engine::definitions;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::flush::{StagedSet, StagingArea};
 use crate::layout;
 use crate::log::{LogReader, LogWriter, decode_definitions, decode_group};
 use crate::model::{FrameNumber, Sequence, TableBatch, TableId};
-use crate::object::DurableLocalStore;
 use crate::series::SeriesIndex;
 use crate::tap::Tap;
 use crate::view::View;
@@ -33,13 +35,16 @@ use crate::view::View;
 /// Delta tables opened at a time: opening waits for the object store, not for the processor.
 const TABLES_OPENED_AT_ONCE: usize = 16;
 
+/// Between two times that a store which does not answer is asked: the store's own retries come on top.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
 /// What [`open`] finds beside the shared state: table logs, staged sets, and the greatest sequence.
 type Opened = (Shared, HashMap<TableId, TableLog>, Vec<StagedSet>, Sequence);
 
 /// Opens the storage of a data directory that is locked.
 pub(super) async fn open(config: EngineConfig) -> Result<Opened> {
     let shared = open_log(config)?;
-    let tables = open_tables(&shared).await?;
+    let tables = await_tables(&shared).await?;
     let staged = StagingArea::new(&shared).adopt(|set| holds(&shared, &tables, set))?;
     let mut greatest = shared.view.snapshot().sequence();
     for (id, table) in &tables {
@@ -61,7 +66,7 @@ pub(super) async fn open(config: EngineConfig) -> Result<Opened> {
 
 fn open_log(config: EngineConfig) -> Result<Shared> {
     let layout = Layout(&config.data_dir);
-    for folder in [layout.log(), layout.staged(), layout.tables()] {
+    for folder in [layout.log(), layout.staged()] {
         config.disk.create_folder(&folder)?;
     }
     let definitions = Arc::new(DefinitionQueue::default());
@@ -75,7 +80,7 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
             in_log.extend(decode_definitions(payload)?);
             Ok(())
         })?;
-    let table_store: Arc<dyn ObjectStore> = Arc::new(DurableLocalStore::open(&layout.tables())?);
+    let table_store = config.store.open(&layout.tables(), &layout.cache())?;
     let staged_store: Arc<dyn ObjectStore> = Arc::new(LocalFileSystem::new_with_prefix(layout.staged())?);
     let restore = |definition: &_| match definition {
         crate::catalog::Definition::Series { id, table, key } => series.restore(*id, *table, key),
@@ -91,6 +96,8 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
     }
     let view = View::default();
     view.apply(FrameNumber::default(), sequence, std::iter::empty());
+    let disk_use = DiskUse::default();
+    disk_use.set_log(log.bytes());
     Ok(Shared {
         catalog,
         series,
@@ -102,6 +109,7 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
         log: Mutex::new(log),
         logged: Mutex::new(logged),
         memory: AtomicUsize::new(0),
+        disk_use,
         oldest_unsealed: Mutex::new(None),
         log_fault: std::sync::OnceLock::new(),
         flush_wanted: tokio::sync::Notify::new(),
@@ -109,6 +117,44 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
         staged_store,
         config,
     })
+}
+
+/// Opens the tables, as soon as the store answers. What passes, and what an operator can mend beside the running
+/// engine (a bucket or a right that is missing), is waited for: a process that ended would only be started again.
+async fn await_tables(shared: &Shared) -> Result<HashMap<TableId, TableLog>> {
+    let is_remote = shared.config.store.is_remote();
+    let mut waited = false;
+    loop {
+        let opened = match find_store(shared).await {
+            Ok(()) => open_tables(shared).await,
+            Err(error) => Err(error),
+        };
+        match opened {
+            Err(error @ (Error::ObjectStore(_) | Error::Delta(_))) if is_remote => {
+                if !waited {
+                    tracing::warn!(%error, "the object store does not answer; the start waits for it");
+                }
+                waited = true;
+                shared.config.store.activity.unanswered(&error);
+                tokio::time::sleep(ASK_AGAIN_AFTER).await;
+            }
+            opened => {
+                if waited {
+                    tracing::info!("the object store answers again");
+                }
+                return opened;
+            }
+        }
+    }
+}
+
+/// Makes sure that a store without tables is one, rather than a bucket that does not exist.
+async fn find_store(shared: &Shared) -> Result<()> {
+    if shared.config.store.is_remote() {
+        shared.table_store.list_with_delimiter(None).await?;
+        shared.config.store.activity.answered();
+    }
+    Ok(())
 }
 
 async fn open_tables(shared: &Shared) -> Result<HashMap<TableId, TableLog>> {

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use object_store::path::Path;
-use object_store::{ObjectStoreExt, PutPayload};
 
 use super::{StagedSet, StagingArea};
 use crate::delta::TableLog;
@@ -12,6 +11,7 @@ use crate::engine::Shared;
 use crate::error::{Error, Result};
 use crate::layout;
 use crate::model::{DataFile, FilePlace, TableId, TableSchema};
+use crate::object;
 
 /// Puts and commits a set, exactly once however often it is tried: a put has the same name and bytes each
 /// time, and the commit carries the set's sequence (TXN-1).
@@ -56,11 +56,13 @@ pub(super) async fn publish(
 
 async fn put(shared: &Shared, schema: &TableSchema, staged: &DataFile) -> Result<DataFile> {
     let folder = layout::table_folder(schema);
-    let path = format!("{folder}/{}/{}", layout::partition_folder(staged.date)?, staged.path);
+    // The epoch keeps apart what two nodes of one table stage within one range of sequences.
+    let name = format!("{}-{}", shared.epoch, staged.path);
+    let path = format!("{folder}/{}/{name}", layout::partition_folder(staged.date)?);
     let path = Path::parse(path).map_err(object_store::Error::from)?;
-    let bytes = shared.staged_store.get(&staged.path).await?.bytes().await?;
     let file = DataFile { place: FilePlace::Table, path, ..staged.clone() };
-    shared.table_store.put(&file.path, PutPayload::from_bytes(bytes)).await?;
+    let source = StagingArea::new(shared).path_of(staged);
+    object::upload(shared.table_store.as_ref(), &file.path, &source).await?;
     fail::fail_point!("published-after-put");
     Ok(file)
 }

@@ -71,6 +71,7 @@ pub(super) async fn stage(
     let for_write = Arc::clone(&shared);
     let written = tokio::task::spawn_blocking(move || StagingArea::new(&for_write).write(table, &work)).await;
     let set = written.map_err(|error| Error::Internal(format!("staging ended badly: {error}")))??;
+    set.files.iter().for_each(|file| shared.disk_use.add_staged(file));
     shared.view.change(table, |view| {
         view.sealed.retain(|other| !Arc::ptr_eq(other, &sealed));
         view.files.extend(set.files.iter().cloned());
@@ -95,6 +96,7 @@ impl<'a> StagingArea<'a> {
             if is_published(&set) {
                 self.remove_manifest(&set)?;
             } else {
+                set.files.iter().for_each(|file| self.shared.disk_use.add_staged(file));
                 sets.push(set);
             }
         }
@@ -115,7 +117,14 @@ impl<'a> StagingArea<'a> {
 
     /// Removes a file that no set names any more.
     pub(super) fn remove(&self, file: &DataFile) -> Result<()> {
-        self.shared.config.disk.remove(&self.folder.join(file.path.as_ref()))
+        self.shared.config.disk.remove(&self.path_of(file))?;
+        self.shared.disk_use.remove_staged(file);
+        Ok(())
+    }
+
+    /// Where a staged file lies.
+    pub(super) fn path_of(&self, file: &DataFile) -> PathBuf {
+        self.folder.join(file.path.as_ref())
     }
 
     fn write(&self, table: TableId, sealed: &SealedMemtable) -> Result<StagedSet> {
