@@ -18,6 +18,8 @@ pub enum ErrorKind {
     Memory,
     /// Too many queries run and wait: try again later.
     Busy,
+    /// The object store with the tables' files does not answer: try again later.
+    Unavailable,
     /// A fault of the engine or of the machine.
     Internal,
 }
@@ -45,6 +47,9 @@ pub enum Error {
         /// Queries that may wait.
         waiting: usize,
     },
+    /// The object store does not answer.
+    #[error("the query needs files of the object store, which does not answer; try again later")]
+    StoreUnavailable(#[source] Box<DataFusionError>),
     /// A fault of the engine or of the machine. What happened is in the source, for the log and not for the
     /// client.
     #[error("the query failed inside the engine")]
@@ -64,6 +69,7 @@ impl Error {
             Self::Deadline(_) => ErrorKind::Deadline,
             Self::Memory(_) => ErrorKind::Memory,
             Self::Busy { .. } => ErrorKind::Busy,
+            Self::StoreUnavailable(_) => ErrorKind::Unavailable,
             Self::Internal(_) => ErrorKind::Internal,
         }
     }
@@ -77,6 +83,9 @@ impl From<DataFusionError> for Error {
     /// What a client wrote is told to the client; what happened inside is kept for the log.
     fn from(error: DataFusionError) -> Self {
         let message = |e: &DataFusionError| e.strip_backtrace();
+        if is_unanswered(&error) {
+            return Self::StoreUnavailable(Box::new(error));
+        }
         match error.find_root() {
             DataFusionError::ArrowError(cause, _) if is_engine_fault(cause) => Self::internal(error),
             DataFusionError::ResourcesExhausted(_) => Self::Memory(message(error.find_root())),
@@ -106,6 +115,18 @@ impl From<parquet::errors::ParquetError> for Error {
     fn from(error: parquet::errors::ParquetError) -> Self {
         Self::internal(error)
     }
+}
+
+/// Whether a store was asked and did not answer, as opposed to one that said no.
+fn is_unanswered(error: &DataFusionError) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<object_store::Error>() {
+            return matches!(error, object_store::Error::Generic { .. });
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Whether Arrow failed to read or hold data, as opposed to computing what the query asked for.
