@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
+use storage::object::REMOTE_STORE;
 
 /// What a caller can do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -117,12 +118,12 @@ impl From<parquet::errors::ParquetError> for Error {
     }
 }
 
-/// Whether a store was asked and did not answer, as opposed to one that said no.
+/// Whether a remote store was asked and did not answer, as opposed to one that said no.
 fn is_unanswered(error: &DataFusionError) -> bool {
     let mut cause: Option<&dyn std::error::Error> = Some(error);
     while let Some(error) = cause {
         if let Some(error) = error.downcast_ref::<object_store::Error>() {
-            return matches!(error, object_store::Error::Generic { .. });
+            return matches!(error, object_store::Error::Generic { store, .. } if *store == REMOTE_STORE);
         }
         cause = error.source();
     }
@@ -140,4 +141,29 @@ fn is_engine_fault(error: &ArrowError) -> bool {
             | ArrowError::ParquetError(_)
             | ArrowError::SchemaError(_)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::error::DataFusionError;
+    use parquet::errors::ParquetError;
+    use storage::object::REMOTE_STORE;
+
+    use super::{Error, ErrorKind};
+
+    #[test]
+    fn a_remote_store_that_does_not_answer_is_told_from_a_fault() {
+        let lost = |store| object_store::Error::Generic { store, source: "the line is cut".into() };
+        let in_a_file = |store| DataFusionError::from(ParquetError::External(Box::new(lost(store))));
+        let cases = [
+            (DataFusionError::from(lost(REMOTE_STORE)), ErrorKind::Unavailable),
+            (in_a_file(REMOTE_STORE), ErrorKind::Unavailable),
+            (in_a_file(REMOTE_STORE).context("a scan"), ErrorKind::Unavailable),
+            (in_a_file("LocalFileSystem"), ErrorKind::Internal),
+        ];
+        for (error, kind) in cases {
+            let text = error.to_string();
+            assert_eq!(Error::from(error).kind(), kind, "{text}");
+        }
+    }
 }

@@ -50,7 +50,7 @@ use object_store::{
 pub use self::activity::StoreActivity;
 pub use self::cache::CachedStore;
 pub(crate) use self::disk::{Disk, LocalDisk};
-pub use self::retry::{RetryPolicy, RetryingStore};
+pub use self::retry::{REMOTE_STORE, RetryPolicy, RetryingStore};
 pub use self::table_store::{Credentials, S3Config, StoreSettings, TableStore};
 pub use self::transfer::upload;
 use self::upload::Upload;

@@ -125,15 +125,20 @@ impl Blocks {
     }
 
     /// Keeps a block, if a slot can be had and written.
-    pub(super) async fn write(&self, key: Key, block: Block) {
+    pub(super) async fn write(self: &Arc<Self>, key: Key, block: Block) {
         let Some(number) = self.state.lock().claim(&key, self.slots) else { return };
-        let Block { meta, bytes } = block;
-        let content = Content { key, meta, length: bytes.len(), checksum: crc32c::crc32c(&bytes) };
-        let file = Arc::clone(&self.file);
-        // Not awaited where it could be cancelled: a claimed slot would stay so.
-        let written = blocking(move || Ok(file.write_all_at(&bytes, number as u64 * BLOCK_BYTES))).await;
-        let content = matches!(written, Ok(Ok(()))).then_some(content);
-        self.state.lock().fill(number, content);
+        let blocks = Arc::clone(self);
+        // As one piece of work, which also ends when nobody waits for it: a claimed slot would stay so.
+        let work = blocking(move || {
+            let Block { meta, bytes } = block;
+            let written = blocks.file.write_all_at(&bytes, number as u64 * BLOCK_BYTES);
+            let content = Content { key, meta, length: bytes.len(), checksum: crc32c::crc32c(&bytes) };
+            blocks.state.lock().fill(number, written.is_ok().then_some(content));
+            Ok(written)
+        });
+        if let Ok(Err(error)) = work.await {
+            tracing::debug!(%error, "a block could not be cached");
+        }
     }
 
     /// Drops all blocks of an object.

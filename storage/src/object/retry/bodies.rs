@@ -9,7 +9,7 @@ use object_store::{
     Error, GetOptions, GetRange, GetResult, GetResultPayload, ObjectMeta, ObjectStore, Result,
 };
 
-use super::policy::Patience;
+use super::policy::{Patience, REMOTE_STORE};
 use super::{RetryingStore, StoreActivity};
 
 /// The connection ended before the body did.
@@ -65,7 +65,7 @@ impl<S: ObjectStore + MultipartStore> Body<S> {
                 }
                 Ok(None) => {
                     let source = EndedEarly(self.at, self.end).into();
-                    Error::Generic { store: "table store", source }
+                    Error::Generic { store: REMOTE_STORE, source }
                 }
                 Err(error) => error,
             };

@@ -32,8 +32,8 @@ use object_store::{
 };
 
 use self::multipart::Upload;
-pub use self::policy::RetryPolicy;
 use self::policy::{Budget, is_passing};
+pub use self::policy::{REMOTE_STORE, RetryPolicy};
 use super::StoreActivity;
 
 /// Deletes that are under way at one time.

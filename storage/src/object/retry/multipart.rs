@@ -12,6 +12,7 @@ use object_store::{
 use parking_lot::Mutex;
 
 use super::RetryingStore;
+use super::policy::REMOTE_STORE;
 
 /// One upload. Dropped before `complete` or `abort`, it stays in the store without a name.
 #[derive(Debug)]
@@ -72,7 +73,7 @@ impl<S: ObjectStore + MultipartStore> MultipartUpload for Upload<S> {
         let parts: Option<Vec<PartId>> = self.parts.lock().iter().cloned().collect();
         let Some(parts) = parts else {
             let source = "not every part of the upload was sent".into();
-            return Err(Error::Generic { store: "table store", source });
+            return Err(Error::Generic { store: REMOTE_STORE, source });
         };
         let mut patience = self.store.budget.patience("completing", &self.location);
         loop {

@@ -44,6 +44,9 @@ impl Default for RetryPolicy {
     }
 }
 
+/// The name in errors that say that a remote store did not answer.
+pub const REMOTE_STORE: &str = "remote store";
+
 /// What all operations of a store share.
 #[derive(Debug)]
 pub(super) struct Budget {
@@ -130,7 +133,7 @@ impl Patience {
         let limit = self.budget.policy.attempt_timeout;
         let answer = match tokio::time::timeout(limit, answer).await {
             Ok(answer) => answer,
-            Err(_) => Err(Error::Generic { store: "table store", source: TooLate(limit).into() }),
+            Err(_) => Err(Error::Generic { store: REMOTE_STORE, source: TooLate(limit).into() }),
         };
         match &answer {
             Err(error) if is_passing(error) => activity.unanswered(error),
@@ -159,7 +162,7 @@ impl Patience {
             StoreActivity::add(&self.budget.activity.failures, 1);
             let (action, location, attempts) = (self.action, self.location.clone(), self.attempts);
             let cause = GivenUp { action, location, attempts, seconds: spent.as_secs_f64(), cause: error };
-            return Err(Error::Generic { store: "table store", source: cause.into() });
+            return Err(Error::Generic { store: REMOTE_STORE, source: cause.into() });
         }
         StoreActivity::add(&self.budget.activity.retries, 1);
         tokio::time::sleep(pause).await;
