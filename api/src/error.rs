@@ -263,6 +263,7 @@ impl Failure {
             Self::Busy(wait) | Self::Unavailable { retry_after: wait, .. } => Some(*wait),
             Self::Timeout(_) => Some(FAULT_RETRY_AFTER),
             Self::Sql(query::Error::Memory(_)) => Some(BUSY_RETRY_AFTER),
+            Self::Sql(query::Error::StoreUnavailable(_)) => Some(FAULT_RETRY_AFTER),
             Self::Storage(error) if error.kind() == ErrorKind::Unavailable => Some(FAULT_RETRY_AFTER),
             _ => None,
         }

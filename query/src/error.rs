@@ -50,7 +50,7 @@ pub enum Error {
     },
     /// The object store does not answer.
     #[error("the query needs files of the object store, which does not answer; try again later")]
-    StoreUnavailable(#[source] Box<DataFusionError>),
+    StoreUnavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A fault of the engine or of the machine. What happened is in the source, for the log and not for the
     /// client.
     #[error("the query failed inside the engine")]
@@ -85,7 +85,7 @@ impl From<DataFusionError> for Error {
     fn from(error: DataFusionError) -> Self {
         let message = |e: &DataFusionError| e.strip_backtrace();
         if is_unanswered(&error) {
-            return Self::StoreUnavailable(Box::new(error));
+            return Self::StoreUnavailable(error.into());
         }
         match error.find_root() {
             DataFusionError::ArrowError(cause, _) if is_engine_fault(cause) => Self::internal(error),

@@ -18,9 +18,9 @@ use crate::object::StoreActivity;
 /// How often and how long a request is repeated.
 #[derive(Debug, Clone, Copy)]
 pub struct RetryPolicy {
-    /// How long one request may take. A part of 8 MiB takes 17 s over 4 Mbit/s.
+    /// How long one request may take.
     pub attempt_timeout: Duration,
-    /// How long an operation may take with its retries and the pauses between them.
+    /// How long after its begin an operation may send one more request.
     pub operation_timeout: Duration,
     /// The pause before the first retry; it doubles from one to the next.
     pub first_pause: Duration,
@@ -33,9 +33,11 @@ pub struct RetryPolicy {
 impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
-            attempt_timeout: Duration::from_secs(30),
-            // As long as a request of a client: who waits longer has gone.
-            operation_timeout: Duration::from_secs(60),
+            // A part of 8 MiB takes 17 s over 4 Mbit/s.
+            attempt_timeout: Duration::from_secs(20),
+            // With the last request 30 s, the deadline of a query: it shall still say why it failed. A flush comes
+            // back by itself.
+            operation_timeout: Duration::from_secs(10),
             first_pause: Duration::from_millis(100),
             longest_pause: Duration::from_secs(5),
             // Ten operations in a bad minute, each with ten retries.
