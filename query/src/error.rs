@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
+use parquet::errors::ParquetError;
 use storage::object::REMOTE_STORE;
 
 /// What a caller can do about an error.
@@ -112,8 +113,8 @@ impl From<ArrowError> for Error {
     }
 }
 
-impl From<parquet::errors::ParquetError> for Error {
-    fn from(error: parquet::errors::ParquetError) -> Self {
+impl From<ParquetError> for Error {
+    fn from(error: ParquetError) -> Self {
         Self::internal(error)
     }
 }
@@ -124,6 +125,10 @@ fn is_unanswered(error: &DataFusionError) -> bool {
     while let Some(error) = cause {
         if let Some(error) = error.downcast_ref::<object_store::Error>() {
             return matches!(error, object_store::Error::Generic { store, .. } if *store == REMOTE_STORE);
+        }
+        // DataFusion's reader of footers keeps of an error its text.
+        if let Some(ParquetError::General(text)) = error.downcast_ref() {
+            return text.contains(&format!("Generic {REMOTE_STORE} error"));
         }
         cause = error.source();
     }
@@ -155,11 +160,14 @@ mod tests {
     fn a_remote_store_that_does_not_answer_is_told_from_a_fault() {
         let lost = |store| object_store::Error::Generic { store, source: "the line is cut".into() };
         let in_a_file = |store| DataFusionError::from(ParquetError::External(Box::new(lost(store))));
+        let in_a_footer = |store| DataFusionError::from(ParquetError::General(lost(store).to_string()));
         let cases = [
             (DataFusionError::from(lost(REMOTE_STORE)), ErrorKind::Unavailable),
             (in_a_file(REMOTE_STORE), ErrorKind::Unavailable),
             (in_a_file(REMOTE_STORE).context("a scan"), ErrorKind::Unavailable),
+            (in_a_footer(REMOTE_STORE), ErrorKind::Unavailable),
             (in_a_file("LocalFileSystem"), ErrorKind::Internal),
+            (in_a_footer("LocalFileSystem"), ErrorKind::Internal),
         ];
         for (error, kind) in cases {
             let text = error.to_string();

@@ -230,13 +230,10 @@ fn the_shipped_example_is_the_default_and_names_every_key() {
     assert_eq!(loaded(Some(&text), &[], &[]).unwrap(), Config::default());
     let shown: toml::Table = toml::from_str(&text).unwrap();
     for setting in SETTINGS.iter().filter(|setting| setting.default != "none") {
-        let pointer: Vec<&str> = setting.key.split('.').collect();
-        let found = match pointer[..] {
-            [name] => shown.get(name),
-            [section, name] => shown.get(section).and_then(|section| section.get(name)),
-            _ => None,
-        };
-        assert!(found.is_some(), "the example lacks {}", setting.key);
+        let mut names = setting.key.split('.');
+        let first = names.next().and_then(|name| shown.get(name));
+        let found = names.try_fold(first, |section, name| Some(section?.get(name)));
+        assert!(found.flatten().is_some(), "the example lacks {}", setting.key);
     }
 }
 

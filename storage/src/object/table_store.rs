@@ -51,7 +51,7 @@ pub enum TableStore {
 pub struct S3Config {
     /// The bucket, which exists.
     pub bucket: String,
-    /// What the name of every object begins with; may be empty.
+    /// What the name of every object begins with, as in a URL (`a%20b`); may be empty.
     pub prefix: String,
     /// The server's URL; `None` for AWS.
     pub endpoint: Option<String>,
@@ -108,7 +108,7 @@ impl StoreSettings {
             TableStore::S3(config) => {
                 let client = s3(config, self.retry.attempt_timeout)?;
                 let patient = RetryingStore::new(client, self.retry, Arc::clone(&self.activity));
-                let prefix = Path::parse(&config.prefix).map_err(object_store::Error::from)?;
+                let prefix = Path::from_url_path(&config.prefix).map_err(object_store::Error::from)?;
                 Arc::new(PrefixStore::new(patient, prefix))
             }
             TableStore::Given(store) => Arc::clone(store),
