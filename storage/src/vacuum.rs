@@ -21,6 +21,7 @@ use object_store::{ObjectMeta, ObjectStoreExt};
 use crate::clock;
 use crate::engine::Shared;
 use crate::error::Result;
+use crate::flush;
 use crate::layout::{DATE_COLUMN, table_folder};
 use crate::model::{FilePlace, TableSchema};
 
@@ -87,7 +88,7 @@ async fn unreferenced(shared: &Shared, schema: &TableSchema) -> Result<Vec<Objec
     let snapshot = shared.view.snapshot();
     let files = snapshot.table(schema.id).map(|view| view.files.as_slice()).unwrap_or_default();
     let staged = files.iter().filter(|file| file.place == FilePlace::Staged);
-    let staged: HashSet<&str> = staged.filter_map(|file| file.path.filename()).collect();
+    let staged: HashSet<String> = staged.map(|file| flush::name_in_table(shared, file)).collect();
     let is_staged =
         |object: &ObjectMeta| object.location.filename().is_some_and(|name| staged.contains(name));
     listed.retain(|object| !wanted.contains(&object.location) && !is_staged(object));

@@ -11,7 +11,7 @@ use storage::disk::sim::SimDisk;
 use storage::engine::{Committer, Engine, EngineConfig};
 use storage::log::encode_batch;
 use storage::model::{DatabaseName, FieldType, FieldValue};
-use storage::object::{DurableLocalStore, FaultyStore, StoreFaults};
+use storage::object::{DurableLocalStore, FaultyStore, StoreFaults, TableStore};
 use storage::vacuum::VacuumConfig;
 use tempfile::TempDir;
 
@@ -165,7 +165,7 @@ impl World {
         config.segment_bytes = SEGMENT_BYTES;
         config.background = false;
         config.compaction.cpu_percent = 100;
-        config.table_store = Some(Arc::new(store));
+        config.store.tables = TableStore::Given(Arc::new(store));
         config.vacuum = VacuumConfig { min_age: Duration::ZERO, keep_replaced: Duration::ZERO };
         config.disk = disk;
         let (engine, committer) = Engine::open(config).await?;
@@ -340,11 +340,17 @@ impl World {
         (self.store_fails, self.store_is_down) = (false, false);
         if let Some(changes) = again {
             self.disk.turn_off_after(changes);
-            let opened = self.open().await;
+            let opened = tokio::select! {
+                opened = self.open() => Some(opened),
+                // A start waits for a store that does not answer, here for ever.
+                () = self.power_off() => None,
+            };
             match opened {
-                Err(_) if self.disk.is_off() => self.count("start cut short"),
-                Err(error) => return Err(format!("the engine does not start: {error}")),
-                Ok(started) => drop(started),
+                Some(Err(error)) if !self.disk.is_off() => {
+                    return Err(format!("the engine does not start: {error}"));
+                }
+                None | Some(Err(_)) => self.count("start cut short"),
+                Some(Ok(started)) => drop(started),
             }
             self.disk = self.disk.power_cut();
         }
@@ -352,6 +358,13 @@ impl World {
         self.node = Some(node);
         self.failures = self.disk.failures();
         self.decide().await
+    }
+
+    /// Waits until the disk is off.
+    async fn power_off(&self) {
+        while !self.disk.is_off() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// What was acknowledged is there, and what was not as a whole or not at all.

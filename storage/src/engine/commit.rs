@@ -66,7 +66,12 @@ impl Committer {
         let mut parts = Vec::with_capacity(group.len() + 1);
         parts.push(definitions.as_slice());
         parts.extend(group.iter().map(|batch| batch.bytes.as_slice()));
-        let appended = self.shared.log.lock().append(sequence, &parts);
+        let appended = {
+            let mut log = self.shared.log.lock();
+            let appended = log.append(sequence, &parts);
+            self.shared.disk_use.set_log(log.bytes());
+            appended
+        };
         let frame = self.shared.noting_fault(appended)?;
         self.last_sequence = sequence;
         self.unconfirmed = true;

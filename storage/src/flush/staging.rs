@@ -73,6 +73,7 @@ pub(super) async fn stage(
     let for_write = Arc::clone(&shared);
     let written = tokio::task::spawn_blocking(move || StagingArea::new(&for_write).write(table, &work)).await;
     let set = written.map_err(|error| Error::Internal(format!("staging ended badly: {error}")))??;
+    set.files.iter().for_each(|file| shared.disk_use.add_staged(file));
     shared.view.change(table, |view| {
         view.sealed.retain(|other| !Arc::ptr_eq(other, &sealed));
         view.files.extend(set.files.iter().cloned());
@@ -97,6 +98,7 @@ impl<'a> StagingArea<'a> {
             if is_published(&set) {
                 self.remove_manifest(&set)?;
             } else {
+                set.files.iter().for_each(|file| self.shared.disk_use.add_staged(file));
                 sets.push(set);
             }
         }
@@ -130,7 +132,9 @@ impl<'a> StagingArea<'a> {
 
     /// Removes a file that no set names any more.
     pub(crate) fn remove(&self, file: &DataFile) -> Result<()> {
-        self.shared.config.disk.remove(&self.folder.join(file.path.as_ref()))
+        self.shared.config.disk.remove(&self.path_of(file.path.as_ref()))?;
+        self.shared.disk_use.remove_staged(file);
+        Ok(())
     }
 
     fn write(&self, table: TableId, sealed: &SealedMemtable) -> Result<StagedSet> {

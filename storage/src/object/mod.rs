@@ -1,4 +1,6 @@
-//! An object store on a folder of a [`Disk`] that is durable when a call returns.
+//! The stores of tables. [`TableStore`] says which there are; what a remote one does not answer is asked again
+//! by [`RetryingStore`], what was read of it is kept by [`CachedStore`]. This file is the local one: an object
+//! store on a folder of a [`Disk`] that is durable when a call returns.
 //!
 //! `object_store`'s own local file system syncs nothing (0.13), so a put that it has answered can be gone after
 //! a power cut. This one writes in this order:
@@ -13,12 +15,19 @@
 //! (LOG-4): the name becomes unreadable and the store takes no more changes until it is opened again. One
 //! process at a time owns the root. Listings are in the order of names.
 
+mod activity;
+mod cache;
 #[cfg(any(test, feature = "simulation"))]
 mod faulty;
+#[cfg(test)]
+pub(crate) mod flaky;
 mod folders;
 mod read;
+mod retry;
+mod table_store;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod upload;
 mod write;
 
@@ -38,8 +47,13 @@ use object_store::{
     RenameOptions, RenameTargetMode, Result,
 };
 
+pub use self::activity::StoreActivity;
+pub use self::cache::CachedStore;
 #[cfg(any(test, feature = "simulation"))]
 pub use self::faulty::{FaultyStore, StoreFaults};
+pub use self::retry::{REMOTE_STORE, RetryPolicy, RetryingStore};
+pub use self::table_store::{Credentials, S3Config, StoreSettings, TableStore};
+pub use self::transfer::transfer;
 use self::upload::Upload;
 use self::write::{Publish, Writer};
 use crate::disk::{Disk, LocalDisk};
