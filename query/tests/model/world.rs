@@ -341,16 +341,15 @@ impl World {
         if let Some(changes) = again {
             self.disk.turn_off_after(changes);
             let opened = tokio::select! {
-                opened = self.open() => Some(opened),
+                biased;
+                opened = self.open() => opened.map(drop),
                 // A start waits for a store that does not answer, here for ever.
-                () = self.power_off() => None,
+                () = self.power_off() => Ok(()),
             };
-            match opened {
-                Some(Err(error)) if !self.disk.is_off() => {
-                    return Err(format!("the engine does not start: {error}"));
-                }
-                None | Some(Err(_)) => self.count("start cut short"),
-                Some(Ok(started)) => drop(started),
+            if self.disk.is_off() {
+                self.count("start cut short");
+            } else {
+                opened.map_err(|error| format!("the engine does not start: {error}"))?;
             }
             self.disk = self.disk.power_cut();
         }

@@ -172,15 +172,24 @@ impl State {
         self.rounds.push_back(Round { frame, sets });
     }
 
-    /// Stages every sealed memtable. One that fails is left for the next round, and is the error.
+    /// Stages every sealed memtable. One that fails is left for the next round, and is the error; so are the later
+    /// ones of its table, because a memtable wins over every file, and a manifest says that all rows up to its
+    /// sequence are in files (TXN-2).
     async fn stage(&mut self, shared: &Arc<Shared>) -> Result<()> {
         let mut result = Ok(());
+        let mut waiting = HashSet::new();
         let sets = self.rounds.iter_mut().flat_map(|round| round.sets.iter_mut());
         for (table, set) in sets {
             let Set::Sealed(sealed) = set else { continue };
+            if waiting.contains(table) {
+                continue;
+            }
             match staging::stage(Arc::clone(shared), *table, Arc::clone(sealed)).await {
                 Ok(staged) => *set = Set::Staged(Arc::new(staged)),
-                Err(error) => result = result.and(Err(error)),
+                Err(error) => {
+                    result = result.and(Err(error));
+                    waiting.insert(*table);
+                }
             }
         }
         result

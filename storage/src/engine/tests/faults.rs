@@ -59,3 +59,32 @@ async fn a_flush_that_its_caller_gives_up_is_finished_all_the_same() {
     }
     assert_eq!(node.engine.memory_bytes(), 0);
 }
+
+#[tokio::test]
+async fn rows_that_could_not_be_staged_are_not_overtaken_by_later_ones_of_their_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let is_armed = Arc::new(AtomicBool::new(false));
+    let armed = Arc::clone(&is_armed);
+    let disk = ObservedDisk::new(Arc::new(move |operation, path| {
+        let is_staged =
+            path.to_string_lossy().contains("staged/") && path.to_string_lossy().contains(".parquet");
+        if operation == Operation::Open && is_staged && armed.swap(false, Ordering::SeqCst) {
+            return Err(Error::Internal("the disk is full".into()));
+        }
+        Ok(())
+    }));
+    let config = EngineConfig { disk: Arc::new(disk), background: false, ..config(folder.path()) };
+    let (engine, committer) = Engine::open(config).await.unwrap();
+    let mut node = Node { engine, committer };
+    let mut expected = Rows::new();
+    for batch in [[("a", 1, 1.0), ("b", 1, 1.0)], [("a", 1, 2.0), ("c", 1, 2.0)]] {
+        node.write(&[("t", &batch)]);
+        expected.extend(rows(&batch));
+        is_armed.store(true, Ordering::SeqCst);
+        node.engine.flush().await.unwrap_err();
+        assert_eq!(node.read("t").await, expected);
+    }
+    drop(node);
+    let node = Node::open(folder.path()).await;
+    assert_eq!(node.read("t").await, expected);
+}
