@@ -1,10 +1,7 @@
 //! The file that a job writes: on the local disk first, as every file of a table.
 
-use arrow::compute::concat_batches;
-
 use crate::error::{Error, Result};
 use crate::flush::StagingArea;
-use crate::layout;
 use crate::model::{DataFile, FilePlace, SequenceRange, TableSchema};
 use crate::parquet_file;
 use crate::rows::SortedRows;
@@ -27,20 +24,7 @@ impl<'a> Output<'a> {
     }
 
     pub(super) fn finish(self, date: i32, sequences: SequenceRange) -> Result<DataFile> {
-        let mut batches = Vec::new();
-        let stored = layout::stored_schema(self.schema);
-        for rows in &self.rows {
-            let tags = rows.tag_columns(self.schema.tags.len())?;
-            let batch = layout::physical_batch(self.schema, tags, &rows.times, &rows.fields)?;
-            let columns = stored.fields().iter().map(|field| {
-                batch
-                    .column_by_name(field.name())
-                    .cloned()
-                    .unwrap_or_else(|| arrow::array::new_null_array(field.data_type(), batch.num_rows()))
-            });
-            batches.push(arrow::array::RecordBatch::try_new(stored.clone(), columns.collect())?);
-        }
-        let batch = concat_batches(&stored, &batches)?;
+        let columns = parquet_file::Columns::all(self.schema);
         let name = format!(
             "{:08x}-{:016x}-{:016x}-{date}-{}.parquet",
             self.schema.id.get(),
@@ -48,8 +32,11 @@ impl<'a> Output<'a> {
             sequences.max.get(),
             uuid::Uuid::new_v4().simple()
         );
-        let written =
-            parquet_file::write(&self.area.path_of(&name), &batch, &parquet_file::Settings::of(self.schema))?;
+        let mut file = parquet_file::FileWriter::create(&self.area.path_of(&name), self.schema, &columns)?;
+        for rows in &self.rows {
+            file.write(rows)?;
+        }
+        let written = file.finish()?;
         Ok(DataFile {
             place: FilePlace::Staged,
             path: object_store::path::Path::parse(&name)
