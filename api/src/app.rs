@@ -21,6 +21,7 @@ use ingest::writer::{Writer, WriterMetrics};
 use query::{QueryService, Source};
 use storage::disk::{Disk as _, LocalDisk};
 use storage::engine::{Engine, EngineConfig};
+use storage::object::StoreSettings;
 use storage::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -28,7 +29,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::config::{Config, ConfigError};
-use crate::metrics::{AlertingMetrics, EngineMetrics, MqttMetrics};
+use crate::metrics::{AlertingMetrics, EngineMetrics, MqttMetrics, StoreMetrics};
 use crate::routes;
 use crate::server::Server;
 use crate::surface::Surface;
@@ -108,7 +109,11 @@ struct Mqtt {
 pub async fn serve(config: Config) -> Result<(), AppError> {
     // First, so that a signal during the start is not lost.
     let mut stop = StopSignals::listen().map_err(AppError::Signals)?;
-    let app = App::start(&config).await?;
+    // The start may wait for the object store for as long as that is away.
+    let app = tokio::select! {
+        started = Box::pin(App::start(&config)) => started?,
+        () = stop.wait() => return Ok(()),
+    };
     stop.wait().await;
     app.stop().await
 }
@@ -137,10 +142,15 @@ impl App {
             .map_err(|source| AppError::Listen { key: "http.addr", addr: config.http.addr, source })?;
         tracing::info!(addr = %http.addr(), "HTTP listens");
         // 3. The storage replays its log.
-        let (engine, committer) =
-            Engine::open(engine_config(config)).await.map_err(storage_error("open", config))?;
-        let of_log = engine.clone();
+        let settings = engine_config(config)?;
+        let store = Arc::clone(&settings.store.activity);
+        surface.readiness.check("store", move || store.fault());
+        let (engine, committer) = Engine::open(settings).await.map_err(storage_error("open", config))?;
+        // From now on rows are taken without the store, for as long as the disk has room.
+        surface.readiness.check("store", || None);
+        let (of_log, of_disk) = (engine.clone(), engine.clone());
         surface.readiness.check("log", move || of_log.log_fault());
+        surface.readiness.check("disk", move || of_disk.disk_shortage());
         // 4. The rules catch up with the log, before new rows come.
         let alerting = open_alerting(config, &engine).await?;
         alerting.start()?;
@@ -152,6 +162,7 @@ impl App {
         let writer =
             Writer::start(committer, Arc::clone(&ring), Arc::clone(&counters)).map_err(AppError::Writer)?;
         let intake = Intake::new(engine.clone(), Arc::clone(&ring), config.write.create_on_write);
+        surface.metrics.add(StoreMetrics(engine.clone()));
         surface.metrics.add(EngineMetrics { engine: engine.clone(), ring, writer: counters });
         surface.doors.open_writes(intake.clone());
         let mqtt = start_mqtt(config, &surface, intake).await?;
@@ -281,15 +292,22 @@ async fn start_mqtt(config: &Config, surface: &Surface, intake: Intake) -> Resul
     Ok(Mqtt { addr, stop, task })
 }
 
-fn engine_config(config: &Config) -> EngineConfig {
-    EngineConfig {
+fn engine_config(config: &Config) -> Result<EngineConfig, ConfigError> {
+    let store = StoreSettings {
+        tables: config.table_store()?,
+        cache_bytes: config.store.cache.bytes.0 as u64,
+        ..StoreSettings::default()
+    };
+    Ok(EngineConfig {
+        disk_limit: config.disk.max_bytes.0 as u64,
+        store,
         segment_bytes: config.log.segment_bytes.0 as u64,
         flush_bytes: config.flush.bytes.0,
         flush_age: config.flush.age.0,
         memory_limit: config.write.memtable_bytes.0,
         consumers: vec![rules::CONSUMER],
         ..EngineConfig::new(&config.data_dir)
-    }
+    })
 }
 
 fn storage_error(action: &'static str, config: &Config) -> impl FnOnce(storage::Error) -> AppError {

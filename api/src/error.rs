@@ -263,6 +263,7 @@ impl Failure {
             Self::Busy(wait) | Self::Unavailable { retry_after: wait, .. } => Some(*wait),
             Self::Timeout(_) => Some(FAULT_RETRY_AFTER),
             Self::Sql(query::Error::Memory(_)) => Some(BUSY_RETRY_AFTER),
+            Self::Sql(query::Error::StoreUnavailable(_)) => Some(FAULT_RETRY_AFTER),
             Self::Storage(error) if error.kind() == ErrorKind::Unavailable => Some(FAULT_RETRY_AFTER),
             _ => None,
         }
@@ -274,6 +275,9 @@ impl Failure {
                 tracing::error!(error = %error, "the storage failed");
             }
             Self::Sql(query::Error::Internal(error)) => tracing::error!(%error, "a query failed"),
+            Self::Sql(query::Error::StoreUnavailable(error)) => {
+                tracing::warn!(%error, "a query was not answered by the object store");
+            }
             _ if status.is_server_error() => tracing::warn!(failure = ?self, "a request was not served"),
             _ => tracing::debug!(failure = ?self, "a request was refused"),
         }
@@ -286,6 +290,7 @@ fn sql_status(error: &query::Error) -> StatusCode {
         query::ErrorKind::Invalid => StatusCode::BAD_REQUEST,
         query::ErrorKind::Deadline => StatusCode::REQUEST_TIMEOUT,
         query::ErrorKind::Memory | query::ErrorKind::Busy => StatusCode::TOO_MANY_REQUESTS,
+        query::ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         query::ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

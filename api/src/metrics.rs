@@ -6,6 +6,7 @@ mod alerting;
 mod engine;
 mod mqtt;
 mod process;
+mod store;
 
 use parking_lot::RwLock;
 use prometheus_client::collector::Collector;
@@ -22,6 +23,7 @@ use crate::budget::Budget;
 pub use alerting::AlertingMetrics;
 pub use engine::EngineMetrics;
 pub use mqtt::MqttMetrics;
+pub use store::StoreMetrics;
 
 /// Labels of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
+use parquet::errors::ParquetError;
+use storage::object::REMOTE_STORE;
 
 /// What a caller can do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,6 +20,8 @@ pub enum ErrorKind {
     Memory,
     /// Too many queries run and wait: try again later.
     Busy,
+    /// The object store with the tables' files does not answer: try again later.
+    Unavailable,
     /// A fault of the engine or of the machine.
     Internal,
 }
@@ -45,6 +49,9 @@ pub enum Error {
         /// Queries that may wait.
         waiting: usize,
     },
+    /// The object store does not answer.
+    #[error("the query needs files of the object store, which does not answer; try again later")]
+    StoreUnavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A fault of the engine or of the machine. What happened is in the source, for the log and not for the
     /// client.
     #[error("the query failed inside the engine")]
@@ -64,6 +71,7 @@ impl Error {
             Self::Deadline(_) => ErrorKind::Deadline,
             Self::Memory(_) => ErrorKind::Memory,
             Self::Busy { .. } => ErrorKind::Busy,
+            Self::StoreUnavailable(_) => ErrorKind::Unavailable,
             Self::Internal(_) => ErrorKind::Internal,
         }
     }
@@ -77,6 +85,9 @@ impl From<DataFusionError> for Error {
     /// What a client wrote is told to the client; what happened inside is kept for the log.
     fn from(error: DataFusionError) -> Self {
         let message = |e: &DataFusionError| e.strip_backtrace();
+        if is_unanswered(&error) {
+            return Self::StoreUnavailable(error.into());
+        }
         match error.find_root() {
             DataFusionError::ArrowError(cause, _) if is_engine_fault(cause) => Self::internal(error),
             DataFusionError::ResourcesExhausted(_) => Self::Memory(message(error.find_root())),
@@ -102,10 +113,26 @@ impl From<ArrowError> for Error {
     }
 }
 
-impl From<parquet::errors::ParquetError> for Error {
-    fn from(error: parquet::errors::ParquetError) -> Self {
+impl From<ParquetError> for Error {
+    fn from(error: ParquetError) -> Self {
         Self::internal(error)
     }
+}
+
+/// Whether a remote store was asked and did not answer, as opposed to one that said no.
+fn is_unanswered(error: &DataFusionError) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<object_store::Error>() {
+            return matches!(error, object_store::Error::Generic { store, .. } if *store == REMOTE_STORE);
+        }
+        // DataFusion's reader of footers keeps of an error its text.
+        if let Some(ParquetError::General(text)) = error.downcast_ref() {
+            return text.contains(&format!("Generic {REMOTE_STORE} error"));
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Whether Arrow failed to read or hold data, as opposed to computing what the query asked for.
@@ -119,4 +146,32 @@ fn is_engine_fault(error: &ArrowError) -> bool {
             | ArrowError::ParquetError(_)
             | ArrowError::SchemaError(_)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::error::DataFusionError;
+    use parquet::errors::ParquetError;
+    use storage::object::REMOTE_STORE;
+
+    use super::{Error, ErrorKind};
+
+    #[test]
+    fn a_remote_store_that_does_not_answer_is_told_from_a_fault() {
+        let lost = |store| object_store::Error::Generic { store, source: "the line is cut".into() };
+        let in_a_file = |store| DataFusionError::from(ParquetError::External(Box::new(lost(store))));
+        let in_a_footer = |store| DataFusionError::from(ParquetError::General(lost(store).to_string()));
+        let cases = [
+            (DataFusionError::from(lost(REMOTE_STORE)), ErrorKind::Unavailable),
+            (in_a_file(REMOTE_STORE), ErrorKind::Unavailable),
+            (in_a_file(REMOTE_STORE).context("a scan"), ErrorKind::Unavailable),
+            (in_a_footer(REMOTE_STORE), ErrorKind::Unavailable),
+            (in_a_file("LocalFileSystem"), ErrorKind::Internal),
+            (in_a_footer("LocalFileSystem"), ErrorKind::Internal),
+        ];
+        for (error, kind) in cases {
+            let text = error.to_string();
+            assert_eq!(Error::from(error).kind(), kind, "{text}");
+        }
+    }
 }

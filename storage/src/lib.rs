@@ -27,6 +27,7 @@ pub mod rows;
 pub mod series;
 pub mod stream;
 pub mod tap;
+pub mod vacuum;
 pub mod view;
 
 pub use error::{Error, ErrorKind, Result};

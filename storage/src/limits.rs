@@ -23,6 +23,10 @@ pub const NAME_BYTES: usize = 65_535;
 /// Bytes of one text field's value: 1 MiB, as InfluxDB documents.
 pub const TEXT_VALUE_BYTES: usize = 1 << 20;
 
+/// Bytes of log and staged files, by default. With the tables' store away a row of 4 fields takes some 60 bytes of
+/// log and 10 of a staged file, so 100,000 rows/s can be taken for 25 minutes and 10,000 for four hours.
+pub const DISK_BYTES: u64 = 10 << 30;
+
 /// Series known at one time. A series costs about 190 bytes in memory, so this is about 1.9 GB at worst.
 pub const SERIES: usize = 10_000_000;
 

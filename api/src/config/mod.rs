@@ -11,6 +11,7 @@ mod quantity;
 mod render;
 mod resources;
 mod setting;
+mod store;
 
 #[cfg(test)]
 mod tests;
@@ -25,11 +26,16 @@ pub use load::{ConfigError, load};
 pub use quantity::{ByteSize, Span};
 pub use render::render;
 pub use setting::{SETTINGS, Setting};
+pub use store::{Cache, Disk, Store};
 
 use crate::auth::TokenHash;
 
 /// The smallest segment of the log: below it, more time goes into making segments than into rows.
 const LEAST_SEGMENT: ByteSize = ByteSize(64 << 10);
+
+/// Segments of the log that fit into the disk's budget: one that is written, one that waits for the rules, and as
+/// much again for what was staged of them.
+const LEAST_SEGMENTS: usize = 4;
 
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -51,6 +57,10 @@ pub struct Config {
     pub log: Log,
     /// From memory to files.
     pub flush: Flush,
+    /// The local disk.
+    pub disk: Disk,
+    /// Where tables are.
+    pub store: Store,
     /// SQL.
     pub query: Query,
     /// What the process says of itself.
@@ -184,6 +194,8 @@ impl Default for Config {
             write: Write::default(),
             log: Log::default(),
             flush: Flush::default(),
+            disk: Disk::default(),
+            store: Store::default(),
             query: Query::default(),
             logging: Logging::default(),
             tokens: Vec::new(),
@@ -292,6 +304,13 @@ impl Config {
             return fail(format!(
                 "log.segment_bytes is {} but a segment holds at least {LEAST_SEGMENT}: raise log.segment_bytes",
                 self.log.segment_bytes
+            ));
+        }
+        if self.disk.max_bytes.0 / LEAST_SEGMENTS < self.log.segment_bytes.0 {
+            return fail(format!(
+                "disk.max_bytes is {} but must hold {LEAST_SEGMENTS} segments of log.segment_bytes = {}: raise \
+                 disk.max_bytes",
+                self.disk.max_bytes, self.log.segment_bytes
             ));
         }
         for (key, count) in

@@ -31,6 +31,7 @@ impl Config {
         self.topics()?;
         self.alert_rules()?;
         self.receivers()?;
+        self.table_store()?;
         Ok(())
     }
 

@@ -3,11 +3,10 @@
 //! Invariant: variable and flag follow from the key (`http.addr`, `BUSBAR_HTTP_ADDR`, `--http-addr`), and the
 //! default in the help is the default of [`Config`]; a test says so.
 
-use std::fmt::Display;
-use std::net::SocketAddr;
-use std::path::PathBuf;
+mod scalar;
 
-use super::{ByteSize, Config, LogFormat, Span, Token};
+use self::scalar::Scalar;
+use super::Config;
 
 /// One key that a variable or a flag can set.
 #[derive(Debug)]
@@ -32,15 +31,6 @@ pub struct Setting {
     pub get: fn(&Config) -> Option<String>,
     /// Sets the value from the text of a variable or flag.
     pub set: fn(&mut Config, &str) -> Result<(), String>,
-}
-
-/// A value that a variable or flag can hold.
-trait Scalar: Sized {
-    const IS_SWITCH: bool = false;
-    /// From the text of a variable or flag.
-    fn from_text(text: &str) -> Result<Self, String>;
-    /// As it is written in the file.
-    fn to_toml(&self) -> Option<String>;
 }
 
 macro_rules! setting {
@@ -224,6 +214,87 @@ pub const SETTINGS: &[Setting] = &[
         "Rows go to files when the oldest is this old."
     ),
     setting!(
+        "disk.max_bytes",
+        "BUSBAR_DISK_MAX_BYTES",
+        "disk-max-bytes",
+        "SIZE",
+        "\"10GiB\"",
+        disk.max_bytes,
+        "Log and staged files on the local disk; beyond it writers get 503."
+    ),
+    setting!(
+        "store.url",
+        "BUSBAR_STORE_URL",
+        "store-url",
+        "URL",
+        "none",
+        store.url,
+        "Where tables are: s3://BUCKET/PREFIX; without it, in data_dir."
+    ),
+    setting!(
+        "store.endpoint",
+        "BUSBAR_STORE_ENDPOINT",
+        "store-endpoint",
+        "URL",
+        "none",
+        store.endpoint,
+        "The S3 server; without it, AWS."
+    ),
+    setting!(
+        "store.region",
+        "BUSBAR_STORE_REGION",
+        "store-region",
+        "NAME",
+        "none",
+        store.region,
+        "The region; without it, that of AWS_REGION, or us-east-1."
+    ),
+    setting!(
+        "store.path_style",
+        "BUSBAR_STORE_PATH_STYLE",
+        "store-path-style",
+        "BOOL",
+        "true",
+        store.path_style,
+        "Name the bucket in the path of URLs, not in their host."
+    ),
+    setting!(
+        "store.allow_http",
+        "BUSBAR_STORE_ALLOW_HTTP",
+        "store-allow-http",
+        "BOOL",
+        "false",
+        store.allow_http,
+        "Reach the S3 server without TLS."
+    ),
+    setting!(
+        "store.access_key_id",
+        "BUSBAR_STORE_ACCESS_KEY_ID",
+        "store-access-key-id",
+        "ID",
+        "none",
+        store.access_key_id,
+        "The key for S3; without it, AWS_* or the role of the machine."
+    ),
+    setting!(
+        "store.secret_file",
+        "BUSBAR_STORE_SECRET_FILE",
+        "store-secret-file",
+        "FILE",
+        "none",
+        store.secret_file,
+        "A file with the secret of that key."
+    ),
+    setting!(
+        "store.cache.bytes",
+        "BUSBAR_STORE_CACHE_BYTES",
+        "store-cache-bytes",
+        "SIZE",
+        "\"1GiB\"",
+        store.cache.bytes,
+        "Local cache of the files of a remote store."
+    ),
+    setting!(
         "query.deadline",
         "BUSBAR_QUERY_DEADLINE",
         "query-deadline",
@@ -278,125 +349,3 @@ pub const SETTINGS: &[Setting] = &[
         "Who may use the engine; `busbar token create` makes one."
     ),
 ];
-
-fn quoted(value: &impl Display) -> Option<String> {
-    Some(toml::Value::String(value.to_string()).to_string())
-}
-
-impl Scalar for PathBuf {
-    fn from_text(text: &str) -> Result<Self, String> {
-        Ok(text.into())
-    }
-
-    fn to_toml(&self) -> Option<String> {
-        quoted(&self.display())
-    }
-}
-
-impl Scalar for Option<PathBuf> {
-    fn from_text(text: &str) -> Result<Self, String> {
-        Ok(Some(text.into()))
-    }
-
-    fn to_toml(&self) -> Option<String> {
-        self.as_ref().and_then(|path| quoted(&path.display()))
-    }
-}
-
-impl Scalar for bool {
-    const IS_SWITCH: bool = true;
-
-    fn from_text(text: &str) -> Result<Self, String> {
-        match text {
-            "true" | "1" => Ok(true),
-            "false" | "0" => Ok(false),
-            _ => Err(format!("{text:?} is neither true nor false")),
-        }
-    }
-
-    fn to_toml(&self) -> Option<String> {
-        Some(self.to_string())
-    }
-}
-
-impl Scalar for usize {
-    fn from_text(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| format!("{text:?} is not a whole number"))
-    }
-
-    fn to_toml(&self) -> Option<String> {
-        Some(self.to_string())
-    }
-}
-
-impl Scalar for SocketAddr {
-    fn from_text(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| format!("{text:?} is not an address: write IP:PORT, such as 127.0.0.1:8181"))
-    }
-
-    fn to_toml(&self) -> Option<String> {
-        quoted(self)
-    }
-}
-
-impl Scalar for ByteSize {
-    fn from_text(text: &str) -> Result<Self, String> {
-        text.parse()
-    }
-
-    fn to_toml(&self) -> Option<String> {
-        quoted(self)
-    }
-}
-
-impl Scalar for Span {
-    fn from_text(text: &str) -> Result<Self, String> {
-        text.parse()
-    }
-
-    fn to_toml(&self) -> Option<String> {
-        quoted(self)
-    }
-}
-
-impl Scalar for String {
-    fn from_text(text: &str) -> Result<Self, String> {
-        Ok(text.to_owned())
-    }
-
-    fn to_toml(&self) -> Option<String> {
-        quoted(self)
-    }
-}
-
-impl Scalar for LogFormat {
-    fn from_text(text: &str) -> Result<Self, String> {
-        match text {
-            "text" => Ok(Self::Text),
-            "json" => Ok(Self::Json),
-            _ => Err(format!("{text:?} is neither text nor json")),
-        }
-    }
-
-    fn to_toml(&self) -> Option<String> {
-        let name = match self {
-            Self::Text => "text",
-            Self::Json => "json",
-        };
-        quoted(&name)
-    }
-}
-
-impl Scalar for Vec<Token> {
-    fn from_text(text: &str) -> Result<Self, String> {
-        let one = |pair: &str| match pair.split_once('=') {
-            Some((name, hash)) => Ok(Token { name: name.trim().to_owned(), sha256: hash.trim().parse()? }),
-            None => Err("tokens are written NAME=SHA256, separated by commas".to_owned()),
-        };
-        text.split(',').filter(|pair| !pair.trim().is_empty()).map(one).collect()
-    }
-
-    fn to_toml(&self) -> Option<String> {
-        None
-    }
-}

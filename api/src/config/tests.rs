@@ -77,7 +77,9 @@ fn every_key_can_be_set_by_variable_and_by_flag() {
             }
             "IP:PORT" => "127.0.0.1:9",
             "COUNT" => "7",
+            "SIZE" if setting.key == "disk.max_bytes" => "100GiB",
             "SIZE" => "100MiB",
+            "URL" | "NAME" | "ID" => "other",
             "SPAN" => "7s",
             "text|json" => "json",
             "FILTER" => "debug",
@@ -228,13 +230,10 @@ fn the_shipped_example_is_the_default_and_names_every_key() {
     assert_eq!(loaded(Some(&text), &[], &[]).unwrap(), Config::default());
     let shown: toml::Table = toml::from_str(&text).unwrap();
     for setting in SETTINGS.iter().filter(|setting| setting.default != "none") {
-        let pointer: Vec<&str> = setting.key.split('.').collect();
-        let found = match pointer[..] {
-            [name] => shown.get(name),
-            [section, name] => shown.get(section).and_then(|section| section.get(name)),
-            _ => None,
-        };
-        assert!(found.is_some(), "the example lacks {}", setting.key);
+        let mut names = setting.key.split('.');
+        let first = names.next().and_then(|name| shown.get(name));
+        let found = names.try_fold(first, |section, name| Some(section?.get(name)));
+        assert!(found.flatten().is_some(), "the example lacks {}", setting.key);
     }
 }
 
@@ -279,4 +278,46 @@ fn what_other_crates_read_is_checked_before_anything_starts() {
     check("[[webhooks]]\nname = \"a\"", &["webhooks[0]", "url"]);
     check("rules_file = \"/nowhere/rules.yaml\"", &["rules_file", "/nowhere/rules.yaml"]);
     assert!(Config::default().check_resources().is_ok());
+}
+
+#[test]
+fn the_store_is_what_its_keys_say() {
+    use storage::object::{Credentials, TableStore};
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "hush-hush\n").unwrap();
+    let secret = secret.to_str().unwrap();
+    let store = |variables: &[(&str, &str)]| loaded(None, variables, &[]).unwrap().table_store();
+    assert!(matches!(store(&[]), Ok(TableStore::Local)));
+    let url = ("BUSBAR_STORE_URL", "s3://bucket/a/prefix/");
+    let key = [("BUSBAR_STORE_ACCESS_KEY_ID", "id"), ("BUSBAR_STORE_SECRET_FILE", secret)];
+    let Ok(TableStore::S3(s3)) = store(&[url, key[0], key[1]]) else { panic!("not S3") };
+    assert_eq!((s3.bucket.as_str(), s3.prefix.as_str()), ("bucket", "a/prefix"));
+    assert!(
+        matches!(&s3.credentials, Credentials::Key { secret_access_key, .. } if secret_access_key == "hush-hush")
+    );
+    assert!(!format!("{s3:?}").contains("hush"));
+    let printed = render(&loaded(None, &[url, key[0], key[1]], &[]).unwrap());
+    assert!(printed.contains("url = \"s3://bucket/a/prefix/\"") && !printed.contains("hush"), "{printed}");
+    let endpoint = |text| ("BUSBAR_STORE_ENDPOINT", text);
+    let wrong: [(&[(&str, &str)], &str); 9] = [
+        (&[endpoint("https://s3.example.com")], "store.endpoint is set but store.url is not"),
+        (&[("BUSBAR_STORE_URL", "bucket")], "write it as in \"s3://BUCKET/PREFIX\""),
+        (&[("BUSBAR_STORE_URL", "s3://user:hush@bucket")], "store.url is not a place"),
+        (&[url, endpoint("http://127.0.0.1:9000")], "set store.allow_http = true"),
+        (&[url, endpoint("s3.example.com")], "is not a URL"),
+        (&[url, endpoint("https://user:hush@s3.example.com")], "store.endpoint holds a user"),
+        (&[url, key[0]], "store.secret_file is not"),
+        (
+            &[url, key[0], ("BUSBAR_STORE_SECRET_FILE", "/nowhere/secret")],
+            "store.secret_file /nowhere/secret: ",
+        ),
+        (&[("BUSBAR_STORE_CACHE_BYTES", "1MiB")], "a cache has at least 16MiB"),
+    ];
+    for (variables, part) in wrong {
+        let message = store(variables).unwrap_err().to_string();
+        assert!(message.contains(part) && !message.contains("hush"), "{message:?} lacks {part:?}");
+    }
+    let message = message(None, &[("BUSBAR_DISK_MAX_BYTES", "100MiB")], &[]);
+    assert!(message.contains("disk.max_bytes is 100MiB but must hold 4 segments"), "{message}");
 }

@@ -201,6 +201,7 @@ async fn errors_of_queries_have_their_codes() {
         (SqlError::Deadline(Duration::from_secs(30)), 408),
         (SqlError::Memory("too much".into()), 429),
         (SqlError::Busy { running: 4, waiting: 8 }, 429),
+        (SqlError::StoreUnavailable("the line is cut".into()), 503),
         (SqlError::Internal("/secret".into()), 500),
     ] {
         let (found, _, body) = answer(&error.into(), V3).await;

@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use futures::TryStreamExt as _;
+use query::QueryResult;
 use query::format::{Format, encode};
 use serde::Deserialize;
 
@@ -82,7 +83,8 @@ async fn run(surface: &Surface, request: Request, headers: &HeaderMap) -> Result
         ));
     }
     let result = surface.doors.queries()?.query(Some(&request.db), &request.q).await?;
-    // The status is sent before the rows: an error among them cuts the connection, so that no client takes the
+    let result = QueryResult { batches: result.batches.begun().await?, ..result };
+    // The status is sent before the rest of the rows: an error among them cuts the connection, so that no client takes the
     // beginning for the whole.
     let rows = encode(format, result)?.inspect_err(|error| tracing::warn!(%error, "an answer was cut"));
     let body = Body::from_stream(rows);

@@ -179,6 +179,9 @@ impl Intake {
         if !self.create_on_write && !self.engine.catalog().has_database(database.as_str()) {
             return Err(WriteError::DatabaseNotFound(database.to_string()));
         }
+        if let Some(reason) = self.engine.disk_shortage() {
+            return Err(WriteError::Unavailable { reason, retry_after: RETRY_AFTER });
+        }
         if self.engine.has_room(bytes) { Ok(()) } else { Err(WriteError::Busy { retry_after: RETRY_AFTER }) }
     }
 

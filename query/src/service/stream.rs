@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Sleep;
@@ -63,6 +63,8 @@ impl Drop for Running {
 #[derive(Debug)]
 pub struct ResultStream {
     schema: SchemaRef,
+    /// What [`Self::begun`] waited for.
+    first: Option<RecordBatch>,
     /// `None` after the end.
     running: Option<Running>,
     deadline: Pin<Box<Sleep>>,
@@ -72,7 +74,17 @@ pub struct ResultStream {
 
 impl ResultStream {
     pub(super) fn new(schema: SchemaRef, running: Running, deadline: Pin<Box<Sleep>>, late: Error) -> Self {
-        Self { schema, running: Some(running), deadline, late: Some(late) }
+        Self { schema, first: None, running: Some(running), deadline, late: Some(late) }
+    }
+
+    /// Waits for the first batch, so that a query which fails before any row is an error, not an answer that breaks
+    /// off.
+    ///
+    /// # Errors
+    /// Why there is no first batch.
+    pub async fn begun(mut self) -> Result<Self> {
+        self.first = self.next().await.transpose()?;
+        Ok(self)
     }
 
     /// The columns of every batch.
@@ -87,6 +99,9 @@ impl Stream for ResultStream {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
+        if let Some(first) = this.first.take() {
+            return Poll::Ready(Some(Ok(first)));
+        }
         let Some(running) = &mut this.running else { return Poll::Ready(None) };
         let item = if this.deadline.as_mut().poll(cx).is_ready() {
             this.late.take().map(Err)

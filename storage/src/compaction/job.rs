@@ -41,6 +41,7 @@ pub(super) async fn run(shared: &Arc<Shared>, job: Job, cancelled: &Arc<AtomicBo
     let written =
         written.map_err(|error| Error::Internal(format!("a compaction ended badly: {error}")))??;
     let Some(staged) = written else { return Ok(Outcome::Cancelled) };
+    shared.disk_use.add_staged(&staged);
     let published = publish(shared, &job, &staged).await;
     // Published or not: the table has its own copy, or nobody wants it.
     StagingArea::new(shared).remove(&staged)?;

@@ -32,7 +32,12 @@ impl<'a> Output<'a> {
             sequences.max.get(),
             uuid::Uuid::new_v4().simple()
         );
-        let mut file = parquet_file::FileWriter::create(&self.area.path_of(&name), self.schema, &columns)?;
+        let mut file = parquet_file::FileWriter::create(
+            self.area.disk(),
+            &self.area.path_of(&name),
+            self.schema,
+            &columns,
+        )?;
         for rows in &self.rows {
             file.write(rows)?;
         }

@@ -66,7 +66,12 @@ impl Committer {
         let mut parts = Vec::with_capacity(group.len() + 1);
         parts.push(definitions.as_slice());
         parts.extend(group.iter().map(|batch| batch.bytes.as_slice()));
-        let frame = self.shared.log.lock().append(sequence, &parts)?;
+        let frame = {
+            let mut log = self.shared.log.lock();
+            let frame = log.append(sequence, &parts)?;
+            self.shared.disk_use.set_log(log.bytes());
+            frame
+        };
         self.last_sequence = sequence;
         self.unconfirmed = true;
         let batches = group.into_iter().map(|encoded| encoded.batch).collect();

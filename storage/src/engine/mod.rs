@@ -10,10 +10,12 @@
 //! definitions.log      what ids of trimmed segments mean: see [`definitions`]
 //! staged/              Parquet files on their way to the tables: see [`crate::flush`]
 //! tables/              Delta tables, when they are on the local disk
+//! cache/               blocks of their files, when they are not: see [`crate::object::CachedStore`]
 //! ```
 
 mod commit;
 mod definitions;
+mod disk_use;
 mod lock;
 mod recovery;
 #[cfg(test)]
@@ -30,6 +32,7 @@ use tokio::sync::Notify;
 
 pub use commit::{Appended, Committer, Durable, Visible};
 
+use self::disk_use::DiskUse;
 use crate::catalog::{Catalog, Definition, DefinitionQueue};
 use crate::clock;
 use crate::compaction::{CompactionConfig, Compactor};
@@ -37,10 +40,13 @@ use crate::delta::TableLogs;
 use crate::disk::{Disk, LocalDisk};
 use crate::error::{Error, Result};
 use crate::flush::Flusher;
+use crate::limits;
 use crate::log::{Epoch, LogReader, LogWriter};
 use crate::model::{FilePlace, FrameNumber, Sequence, TableId, TableSchema};
+use crate::object::{StoreActivity, StoreSettings};
 use crate::series::SeriesIndex;
 use crate::tap::{CommittedGroup, Tap};
+use crate::vacuum::{self, VacuumConfig, Vacuumed};
 use crate::view::{Snapshot, View};
 
 /// Settings of an engine.
@@ -58,11 +64,19 @@ pub struct EngineConfig {
     pub flush_age: Duration,
     /// At so many bytes in memtables no more rows are taken until a flush has made room.
     pub memory_limit: usize,
+    /// At so many bytes of log and staged files no more rows are taken until a flush has made room.
+    pub disk_limit: u64,
+    /// Where tables are.
+    pub store: StoreSettings,
     /// Consumers of the tap that will subscribe after the start: the log is kept whole until they have.
     pub consumers: Vec<&'static str>,
     /// How files are merged.
     pub compaction: CompactionConfig,
-    /// The disk of log and definitions.
+    /// What is kept of files that no table has any more.
+    pub vacuum: VacuumConfig,
+    /// Whether flush and compaction run when they are due; without it only when they are asked to.
+    pub background: bool,
+    /// The disk of everything but the lock: log, definitions, staged files and local tables.
     pub disk: Arc<dyn Disk>,
 }
 
@@ -77,8 +91,12 @@ impl EngineConfig {
             flush_bytes: 64 << 20,
             flush_age: Duration::from_secs(600),
             memory_limit: 512 << 20,
+            disk_limit: limits::DISK_BYTES,
+            store: StoreSettings::default(),
             consumers: Vec::new(),
             compaction: CompactionConfig::default(),
+            vacuum: VacuumConfig::default(),
+            background: true,
             disk: Arc::new(LocalDisk),
         }
     }
@@ -109,6 +127,8 @@ pub(crate) struct Shared {
     pub(crate) logged: Mutex<Vec<Definition>>,
     /// Bytes in memtables, sealed ones too.
     pub(crate) memory: AtomicUsize,
+    /// Bytes of log and staged files.
+    pub(crate) disk_use: DiskUse,
     /// When the oldest row that is not sealed came.
     pub(crate) oldest_unsealed: Mutex<Option<Instant>>,
     /// Why the log takes no more writes (LOG-4).
@@ -139,6 +159,10 @@ impl Layout<'_> {
         self.0.join("tables")
     }
 
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.0.join("cache")
+    }
+
     pub(crate) fn definitions(&self) -> PathBuf {
         self.0.join("definitions.log")
     }
@@ -146,7 +170,9 @@ impl Layout<'_> {
 
 impl Engine {
     /// Opens the engine: replays the log, adopts staged files, and starts the flusher on the current runtime.
-    /// Returns the engine and its only [`Committer`].
+    /// Returns the engine and its only [`Committer`]. While a remote store does not answer it waits: only the
+    /// tables say which rows of the log are in files already (TXN-1). Why it waits is in the store's
+    /// [`StoreActivity`].
     ///
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid) when the directory is in use;
@@ -213,6 +239,32 @@ impl Engine {
         self.memory_bytes().saturating_add(bytes) <= self.shared.config.memory_limit
     }
 
+    /// Bytes of log and staged files on the local disk.
+    #[must_use]
+    pub fn disk_bytes(&self) -> u64 {
+        self.shared.disk_use.bytes()
+    }
+
+    /// Why no rows can be taken until a flush has made room on the local disk; `None` while there is room.
+    #[must_use]
+    pub fn disk_shortage(&self) -> Option<String> {
+        if !self.shared.is_disk_full() {
+            return None;
+        }
+        self.shared.flush_wanted.notify_one();
+        let (used, limit) = (self.disk_bytes() >> 20, self.shared.config.disk_limit >> 20);
+        let why = self.store_activity().fault().unwrap_or_else(|| "a flush is making room".into());
+        Some(format!(
+            "log and staged files take {used} MiB of the local disk and may take {limit} MiB: {why}"
+        ))
+    }
+
+    /// What the table store does.
+    #[must_use]
+    pub fn store_activity(&self) -> &StoreActivity {
+        &self.shared.config.store.activity
+    }
+
     /// Whether anything was defined that is not in the log yet.
     #[must_use]
     pub fn has_pending_definitions(&self) -> bool {
@@ -275,6 +327,14 @@ impl Engine {
         self.compactor.run(all).await
     }
 
+    /// Removes objects from the tables' folders that nothing can want any more.
+    ///
+    /// # Errors
+    /// The first failure of object store or table log.
+    pub async fn vacuum(&self) -> Result<Vacuumed> {
+        vacuum::run(&self.shared).await
+    }
+
     /// Stops the compactor, and the flusher after a last flush and ends the tap. Drop the [`Committer`] first: rows that it
     /// commits afterwards stay in the log and come back at the next start.
     ///
@@ -311,7 +371,15 @@ impl Shared {
         definitions::append(&*self.config.disk, &path, &logged)?;
         logged.clear();
         drop(logged);
-        self.log.lock().trim(frame)
+        let mut log = self.log.lock();
+        let trimmed = log.trim(frame);
+        self.disk_use.set_log(log.bytes());
+        trimmed
+    }
+
+    /// Whether log and staged files take as much of the disk as they may.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        self.disk_use.bytes() >= self.config.disk_limit
     }
 
     /// Counts rows that came into memory, and wakes the flusher when it is time.

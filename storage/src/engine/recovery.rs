@@ -3,24 +3,26 @@
 //! 1. The definitions of trimmed segments are read, then the log is walked once: its end is found and its
 //!    definitions are restored.
 //! 2. The Delta table of every known table is opened: its files, and the sequence up to which it holds this
-//!    log's rows (TXN-1). Staged files that are complete are adopted (TXN-2), others are removed.
+//!    log's rows (TXN-1). A remote store that does not answer is waited for: without it nobody can tell which rows
+//!    are in files. Staged files that are complete are adopted (TXN-2), others are removed.
 //! 3. The log is read again: rows above what their table's files hold go to the memtable.
 //! 4. The clock is raised above every sequence seen (SEQ-1).
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStore;
-use object_store::local::LocalFileSystem;
 use parking_lot::Mutex;
 
+use super::disk_use::DiskUse;
 use super::{EngineConfig, Layout, Shared, batch_sequences};
 use crate::catalog::{Catalog, DefinitionQueue};
 use crate::delta::TableLogs;
 use crate::engine::definitions;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::flush::{StagedSet, StagingArea};
 use crate::log::{LogReader, LogWriter, decode_definitions, decode_group};
 use crate::model::{FrameNumber, Sequence, TableBatch, TableId};
@@ -32,13 +34,16 @@ use crate::view::View;
 /// Delta tables opened at a time: opening waits for the object store, not for the processor.
 const TABLES_OPENED_AT_ONCE: usize = 16;
 
+/// Between two times that a store which does not answer is asked: the store's own retries come on top.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
 /// What [`open`] finds: the shared state, staged sets, and the greatest sequence.
 type Opened = (Shared, Vec<StagedSet>, Sequence);
 
 /// Opens the storage of a data directory that is locked.
 pub(super) async fn open(config: EngineConfig) -> Result<Opened> {
     let shared = open_log(config)?;
-    let committed = open_tables(&shared).await?;
+    let committed = await_tables(&shared).await?;
     let committed_up_to = |table: &TableId| committed.get(table).copied().unwrap_or_default();
     let staged = StagingArea::new(&shared).adopt(|set| committed_up_to(&set.table) >= set.sealed_at)?;
     let mut greatest = shared.view.snapshot().sequence();
@@ -58,9 +63,11 @@ pub(super) async fn open(config: EngineConfig) -> Result<Opened> {
 
 fn open_log(config: EngineConfig) -> Result<Shared> {
     let layout = Layout(&config.data_dir);
-    for folder in [layout.log(), layout.staged(), layout.tables()] {
+    for folder in [layout.log(), layout.staged()] {
         config.disk.create_folder(&folder)?;
     }
+    // They may have been made by a process that was killed before it synced them.
+    config.disk.sync_folder(&config.data_dir)?;
     let definitions = Arc::new(DefinitionQueue::default());
     let catalog = Catalog::new(Arc::clone(&definitions));
     let series = SeriesIndex::new(Arc::clone(&definitions));
@@ -72,8 +79,9 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
             in_log.extend(decode_definitions(payload)?);
             Ok(())
         })?;
-    let table_store: Arc<dyn ObjectStore> = Arc::new(DurableLocalStore::open(&layout.tables())?);
-    let staged_store: Arc<dyn ObjectStore> = Arc::new(LocalFileSystem::new_with_prefix(layout.staged())?);
+    let table_store = config.store.open(Arc::clone(&config.disk), &layout.tables(), &layout.cache())?;
+    let staged = DurableLocalStore::open_on(&layout.staged(), Arc::clone(&config.disk))?;
+    let staged_store: Arc<dyn ObjectStore> = Arc::new(staged);
     let restore = |definition: &_| match definition {
         crate::catalog::Definition::Series { id, table, key } => series.restore(*id, *table, key),
         other => catalog.restore(other),
@@ -89,6 +97,8 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
     let app_id = format!("busbar-{}-{}", config.node, log.epoch());
     let view = View::default();
     view.apply(FrameNumber::default(), sequence, std::iter::empty());
+    let disk_use = DiskUse::default();
+    disk_use.set_log(log.bytes());
     Ok(Shared {
         catalog,
         series,
@@ -100,6 +110,7 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
         log: Mutex::new(log),
         logged: Mutex::new(logged),
         memory: AtomicUsize::new(0),
+        disk_use,
         oldest_unsealed: Mutex::new(None),
         log_fault: std::sync::OnceLock::new(),
         flush_wanted: tokio::sync::Notify::new(),
@@ -111,12 +122,51 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
     })
 }
 
+/// Opens the tables, as soon as the store answers. What passes, and what an operator can mend beside the running
+/// engine (a bucket or a right that is missing), is waited for: a process that ended would only be started again.
+async fn await_tables(shared: &Shared) -> Result<HashMap<TableId, Sequence>> {
+    let is_remote = shared.config.store.is_remote();
+    let mut waited = false;
+    loop {
+        let opened = match find_store(shared).await {
+            Ok(()) => open_tables(shared).await,
+            Err(error) => Err(error),
+        };
+        match opened {
+            Err(error @ (Error::ObjectStore(_) | Error::Delta(_))) if is_remote => {
+                if !waited {
+                    tracing::warn!(%error, "the object store does not answer; the start waits for it");
+                }
+                waited = true;
+                shared.config.store.activity.unanswered(&error);
+                tokio::time::sleep(ASK_AGAIN_AFTER).await;
+            }
+            opened => {
+                if waited {
+                    tracing::info!("the object store answers again");
+                }
+                return opened;
+            }
+        }
+    }
+}
+
+/// Makes sure that a store without tables is one, rather than a bucket that does not exist.
+async fn find_store(shared: &Shared) -> Result<()> {
+    if shared.config.store.is_remote() {
+        shared.table_store.list_with_delimiter(None).await?;
+        shared.config.store.activity.answered();
+    }
+    Ok(())
+}
+
 /// Shows the files of every table, and gives the sequence up to which they hold this log's rows.
 async fn open_tables(shared: &Shared) -> Result<HashMap<TableId, Sequence>> {
     let opened = shared.catalog.all_tables().into_iter().map(|schema| async move {
         let Some(table) = shared.tables.take(&schema).await? else { return Ok(None) };
         let files: Vec<_> = table.files()?.into_iter().map(Arc::new).collect();
-        shared.view.change(schema.id, |view| view.files.extend(files));
+        // A start that waits for the store may come here again.
+        shared.view.change(schema.id, |view| view.files = files);
         let version = table.transaction_version(shared.tables.app_id());
         Ok(version.map(|version| (schema.id, Sequence::new(version.unsigned_abs()))))
     });

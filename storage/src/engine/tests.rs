@@ -14,6 +14,8 @@ use object_store::ObjectStoreExt;
 use parking_lot::Mutex;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+mod remote;
+
 use super::{Committer, Engine, EngineConfig};
 use crate::catalog::{Applied, SchemaChange};
 use crate::compaction::CompactionConfig;
@@ -43,7 +45,11 @@ fn config(folder: &Path) -> EngineConfig {
 
 impl Node {
     async fn open(folder: &Path) -> Self {
-        let (engine, committer) = Engine::open(config(folder)).await.unwrap();
+        Self::open_with(config(folder)).await
+    }
+
+    async fn open_with(config: EngineConfig) -> Self {
+        let (engine, committer) = Engine::open(config).await.unwrap();
         Self { engine, committer }
     }
 

@@ -25,7 +25,7 @@ use parking_lot::Mutex as SyncMutex;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
-pub(crate) use publish::put;
+pub(crate) use publish::{name_in_table, put};
 pub(crate) use staging::{StagedSet, StagingArea};
 
 use crate::clock;
@@ -72,20 +72,21 @@ enum Set {
 }
 
 impl Flusher {
-    /// Starts the task that flushes when it is due. `staged` are sets that were staged before a restart.
+    /// Starts the task that flushes when it is due, if the configuration says so. `staged` are sets that were staged before a restart.
     pub(crate) fn start(shared: Arc<Shared>, staged: Vec<StagedSet>) -> Self {
         let sets: Vec<_> = staged.into_iter().map(|s| (s.table, Set::Staged(Arc::new(s)))).collect();
         let adopted = Round { frame: FrameNumber::default(), sets };
         let rounds = VecDeque::from_iter((!adopted.sets.is_empty()).then_some(adopted));
         let state = Arc::new(Mutex::new(State { rounds, replaced: Vec::new() }));
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(run(Arc::clone(&shared), Arc::clone(&state), stopped));
-        Self { shared, state, stop, task: SyncMutex::new(Some(task)) }
+        let runs = shared.config.background;
+        let task = runs.then(|| tokio::spawn(run(Arc::clone(&shared), Arc::clone(&state), stopped)));
+        Self { shared, state, stop, task: SyncMutex::new(task) }
     }
 
     /// Runs one round now.
     pub(crate) async fn flush(&self) -> Result<()> {
-        self.state.lock().await.round(&self.shared).await
+        self.state.lock().await.round(&self.shared, true).await
     }
 
     /// Ends the task, then runs a last round.
@@ -102,6 +103,8 @@ impl Flusher {
 async fn run(shared: Arc<Shared>, state: Arc<Mutex<State>>, mut stopped: watch::Receiver<bool>) {
     let mut look = tokio::time::interval(LOOK_EVERY);
     let mut pause = 0_u32;
+    // Said once: a store may be away for hours.
+    let mut failed = false;
     loop {
         tokio::select! {
             _ = stopped.changed() => return,
@@ -110,13 +113,23 @@ async fn run(shared: Arc<Shared>, state: Arc<Mutex<State>>, mut stopped: watch::
         }
         let mut state = state.lock().await;
         state.remove_replaced(&shared);
-        let unfinished = !state.rounds.is_empty();
-        if pause > 0 || !(unfinished || is_due(&shared)) {
+        let (unfinished, due) = (!state.rounds.is_empty(), is_due(&shared));
+        if pause > 0 || !(unfinished || due) {
             continue;
         }
-        if let Err(error) = state.round(&shared).await {
-            tracing::error!(%error, "a flush failed; its rows stay readable and it is tried again");
-            pause = RETRY_AFTER_LOOKS;
+        match state.round(&shared, due).await {
+            Ok(()) if failed => {
+                tracing::info!("the flush that had failed is done");
+                failed = false;
+            }
+            Ok(()) => {}
+            Err(error) => {
+                if !failed {
+                    tracing::error!(%error, "a flush failed; its rows stay readable and it is tried again");
+                }
+                failed = true;
+                pause = RETRY_AFTER_LOOKS;
+            }
         }
     }
 }
@@ -126,12 +139,16 @@ fn is_due(shared: &Shared) -> bool {
     let waited = oldest.map(|since| clock::instant().duration_since(since));
     waited.is_some_and(|waited| waited >= shared.config.flush_age)
         || shared.memory.load(Ordering::Relaxed) >= shared.config.flush_bytes
+        || shared.is_disk_full()
 }
 
 impl State {
-    /// One round: seals, stages and publishes whatever there is.
-    async fn round(&mut self, shared: &Arc<Shared>) -> Result<()> {
-        self.seal(shared);
+    /// One round: stages and publishes whatever is sealed. With `seal` everything else is sealed first; a round
+    /// that only tries again does not, or an hour without a store would become hundreds of small files.
+    async fn round(&mut self, shared: &Arc<Shared>, seal: bool) -> Result<()> {
+        if seal {
+            self.seal(shared);
+        }
         let staged = self.stage(shared).await;
         let published = self.publish(shared).await;
         let mut done = None;

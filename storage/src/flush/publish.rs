@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use object_store::path::Path;
-use object_store::{ObjectStoreExt, PutPayload};
 
 use super::{StagedSet, StagingArea};
 use crate::engine::Shared;
 use crate::error::{Error, Result};
 use crate::layout;
 use crate::model::{DataFile, FilePlace, TableSchema};
+use crate::object;
 
 /// Puts and commits a set, exactly once however often it is tried: a put has the same name and bytes each
 /// time, and the commit carries the set's sequence (TXN-1).
@@ -39,11 +39,18 @@ pub(super) async fn publish(shared: &Shared, set: &Arc<StagedSet>) -> Result<()>
 /// Copies a staged file into its table's folder.
 pub(crate) async fn put(shared: &Shared, schema: &TableSchema, staged: &DataFile) -> Result<DataFile> {
     let folder = layout::table_folder(schema);
-    let path = format!("{folder}/{}/{}", layout::partition_folder(staged.date)?, staged.path);
+    let path =
+        format!("{folder}/{}/{}", layout::partition_folder(staged.date)?, name_in_table(shared, staged));
     let path = Path::parse(path).map_err(object_store::Error::from)?;
-    let bytes = shared.staged_store.get(&staged.path).await?.bytes().await?;
     let file = DataFile { place: FilePlace::Table, path, ..staged.clone() };
-    shared.table_store.put(&file.path, PutPayload::from_bytes(bytes)).await?;
+    let (from, to) = (&*shared.staged_store, &*shared.table_store);
+    object::transfer(from, &staged.path, staged.bytes, to, &file.path).await?;
     fail::fail_point!("published-after-put");
     Ok(file)
+}
+
+/// The name of a staged file in its table. The log's epoch keeps apart what two nodes of one table stage within one
+/// range of sequences.
+pub(crate) fn name_in_table(shared: &Shared, staged: &DataFile) -> String {
+    format!("{}-{}", shared.epoch, staged.path)
 }

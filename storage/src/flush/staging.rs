@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
+use crate::disk::{self, Disk};
 use crate::engine::{Layout, Shared};
 use crate::error::{Error, Result};
 use crate::layout;
@@ -72,6 +73,7 @@ pub(super) async fn stage(
     let for_write = Arc::clone(&shared);
     let written = tokio::task::spawn_blocking(move || StagingArea::new(&for_write).write(table, &work)).await;
     let set = written.map_err(|error| Error::Internal(format!("staging ended badly: {error}")))??;
+    set.files.iter().for_each(|file| shared.disk_use.add_staged(file));
     shared.view.change(table, |view| {
         view.sealed.retain(|other| !Arc::ptr_eq(other, &sealed));
         view.files.extend(set.files.iter().cloned());
@@ -96,6 +98,7 @@ impl<'a> StagingArea<'a> {
             if is_published(&set) {
                 self.remove_manifest(&set)?;
             } else {
+                set.files.iter().for_each(|file| self.shared.disk_use.add_staged(file));
                 sets.push(set);
             }
         }
@@ -114,6 +117,11 @@ impl<'a> StagingArea<'a> {
         self.shared.config.disk.sync_folder(&self.folder)
     }
 
+    /// The disk that it lies on.
+    pub(crate) fn disk(&self) -> &dyn Disk {
+        &*self.shared.config.disk
+    }
+
     /// Where a file of this name lies.
     pub(crate) fn path_of(&self, name: &str) -> PathBuf {
         self.folder.join(name)
@@ -121,7 +129,9 @@ impl<'a> StagingArea<'a> {
 
     /// Removes a file that no set names any more.
     pub(crate) fn remove(&self, file: &DataFile) -> Result<()> {
-        self.shared.config.disk.remove(&self.folder.join(file.path.as_ref()))
+        self.shared.config.disk.remove(&self.path_of(file.path.as_ref()))?;
+        self.shared.disk_use.remove_staged(file);
+        Ok(())
     }
 
     fn write(&self, table: TableId, sealed: &SealedMemtable) -> Result<StagedSet> {
@@ -157,7 +167,7 @@ impl<'a> StagingArea<'a> {
         let (min, max) = (sequences.min.get(), sequences.max.get());
         let name = format!("{:08x}-{min:016x}-{max:016x}-{date}.parquet", schema.id.get());
         let path = self.folder.join(&name);
-        let written = parquet_file::write(&path, schema, rows)?;
+        let written = parquet_file::write(self.disk(), &path, schema, rows)?;
         Ok(ManifestFile {
             name,
             date,
@@ -188,12 +198,12 @@ impl<'a> StagingArea<'a> {
 
     fn read_manifest(&self, name: &str) -> Result<StagedSet> {
         let path = self.folder.join(name);
-        let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        let bytes = disk::read_file(self.disk(), &path)?;
         let manifest: Manifest = serde_json::from_slice(&bytes)
             .map_err(|error| Error::Damaged(format!("{} is not a manifest: {error}", path.display())))?;
         for file in &manifest.files {
             let path = self.folder.join(&file.name);
-            if checksum_of(&path)? != file.checksum {
+            if checksum_of(self.disk(), &path)? != file.checksum {
                 return Err(Error::Damaged(format!(
                     "{} is not what was staged: remove it and its manifest to replay its rows from the log",
                     path.display()
@@ -237,17 +247,17 @@ fn manifest_name(table: TableId, sealed_at: Sequence) -> String {
     format!("{:08x}-{:016x}.json", table.get(), sealed_at.get())
 }
 
-fn checksum_of(path: &Path) -> Result<u32> {
-    use std::io::Read;
-    let mut file = std::fs::File::open(path).map_err(Error::io("open", path))?;
+fn checksum_of(disk: &dyn Disk, path: &Path) -> Result<u32> {
+    let file = disk.open_to_read(path)?;
     let mut buffer = vec![0; 1 << 18];
-    let mut checksum = 0;
+    let (mut checksum, mut offset) = (0, 0);
     loop {
-        let read = file.read(&mut buffer).map_err(Error::io("read", path))?;
+        let read = file.read_at(offset, &mut buffer)?;
         match buffer.get(..read) {
             None | Some([]) => return Ok(checksum),
             Some(bytes) => checksum = crc32c::crc32c_append(checksum, bytes),
         }
+        offset += read as u64;
     }
 }
 

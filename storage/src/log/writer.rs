@@ -113,6 +113,12 @@ impl LogWriter {
         self.segments.iter().map(info).collect()
     }
 
+    /// Bytes of the segments, about: one that holds a larger frame counts as any other.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.segments.len() as u64 * self.place.segment_bytes
+    }
+
     /// Writes one frame with the concatenation of `parts` as its payload. It is not durable before
     /// [`sync`](Self::sync).
     ///

@@ -1,4 +1,4 @@
-//! The durable local store: conformance, and what survives a crash.
+//! The stores of tables: conformance of all, what survives a crash, what is repeated, what is cached.
 
 #![allow(
     clippy::unwrap_used,
@@ -7,5 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod caching;
 mod conformance;
 mod durability;
+mod retrying;

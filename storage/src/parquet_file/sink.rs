@@ -1,11 +1,10 @@
 //! The file under its temporary name: it counts and checks what is written, and gets its name at the end.
 
-use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Result};
-use crate::object::Disk;
 
 /// The end of the name of a file that is being written. After a crash such files may be removed.
 pub const UNFINISHED: &str = ".tmp";
@@ -14,7 +13,7 @@ pub const UNFINISHED: &str = ".tmp";
 #[derive(Debug)]
 pub(super) struct Sink<'a> {
     disk: &'a dyn Disk,
-    file: File,
+    file: Box<dyn DiskFile>,
     path: PathBuf,
     temporary: PathBuf,
     unfinished: bool,
@@ -29,12 +28,10 @@ impl<'a> Sink<'a> {
         temporary.push(UNFINISHED);
         let temporary = PathBuf::from(temporary);
         match disk.remove(&temporary) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(Error::io("cannot remove", &temporary)(error));
-            }
+            Err(error) if error.io_kind() != Some(ErrorKind::NotFound) => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        let file = disk.create_file(&temporary).map_err(Error::io("cannot create", &temporary))?;
+        let file = disk.create_new(&temporary)?;
         Ok(Self { disk, file, path: path.to_owned(), temporary, unfinished: true, bytes: 0, checksum: 0 })
     }
 
@@ -42,13 +39,11 @@ impl<'a> Sink<'a> {
     pub(super) fn publish(mut self) -> Result<(u64, u32)> {
         let folder = self.path.parent();
         let folder = folder.ok_or_else(|| Error::Internal("a data file lies in no folder".to_owned()))?;
-        self.disk
-            .sync_file(&self.file, &self.temporary)
-            .map_err(Error::io("cannot sync", &self.temporary))?;
+        self.file.sync_all()?;
         fail::fail_point!("parquet-written");
-        self.disk.rename(&self.temporary, &self.path).map_err(Error::io("cannot rename", &self.temporary))?;
+        self.disk.rename(&self.temporary, &self.path)?;
         self.unfinished = false;
-        self.disk.sync_folder(folder).map_err(Error::io("cannot sync the folder", folder))?;
+        self.disk.sync_folder(folder)?;
         Ok((self.bytes, self.checksum))
     }
 
@@ -60,7 +55,7 @@ impl<'a> Sink<'a> {
 
 impl Write for Sink<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.disk.write_at(&self.file, &self.temporary, bytes, self.bytes)?;
+        self.file.write_at(self.bytes, bytes).map_err(io_error)?;
         self.checksum = crc32c::crc32c_append(self.checksum, bytes);
         self.bytes += bytes.len() as u64;
         Ok(bytes.len())
@@ -78,5 +73,13 @@ impl Drop for Sink<'_> {
         {
             tracing::debug!(%error, path = %self.temporary.display(), "the unfinished file stays");
         }
+    }
+}
+
+/// The error as the Parquet writer passes it on: its kind stays.
+fn io_error(error: Error) -> io::Error {
+    match error {
+        Error::Io { source, .. } => source,
+        other => io::Error::other(other),
     }
 }

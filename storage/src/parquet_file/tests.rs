@@ -26,6 +26,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::disk::LocalDisk;
 use crate::error::Error;
 use crate::layout::{logical_batch, logical_rows};
 use crate::model::{
@@ -103,7 +104,7 @@ fn a_file_is_read_back_as_it_was_written() {
     let path = folder.path().join("x.parquet");
     let times: Vec<i64> = (0..5_000).map(|i| i * 1_000_000_007 - 3).collect();
     let rows = rows(&times);
-    let written = write(&path, &schema(), &rows).unwrap();
+    let written = write(&LocalDisk, &path, &schema(), &rows).unwrap();
     let content = fs::read(&path).unwrap();
     assert_eq!((written.bytes, written.rows), (content.len() as u64, 5_000));
     assert_eq!(written.checksum, crc32c::crc32c(&content));
@@ -119,7 +120,7 @@ fn pages_are_indexed_encoded_and_declared_sorted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.parquet");
     let times: Vec<i64> = (0..300_000).map(|i| i * 1_000_000_000).collect();
-    write(&path, &schema(), &rows(&times)).unwrap();
+    write(&LocalDisk, &path, &schema(), &rows(&times)).unwrap();
 
     let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
     let metadata = ArrowReaderMetadata::load(&fs::File::open(&path).unwrap(), options).unwrap();
@@ -158,7 +159,7 @@ fn pages_are_indexed_encoded_and_declared_sorted() {
 fn statistics_bound_the_values() {
     let folder = tempfile::tempdir().unwrap();
     let times = [-1_500, 1_000, 2_001];
-    let written = write(&folder.path().join("x"), &schema(), &rows(&times)).unwrap();
+    let written = write(&LocalDisk, &folder.path().join("x"), &schema(), &rows(&times)).unwrap();
     let stats: Value = serde_json::from_str(&written.stats).unwrap();
     let expected = json!({
         "numRecords": 3,
@@ -180,14 +181,14 @@ fn statistics_bound_the_values() {
 #[test]
 fn no_rows_or_no_folder_leave_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    assert!(write(&folder.path().join("x"), &schema(), &SortedRows::default()).is_err());
-    assert!(write(&folder.path().join("no/x"), &schema(), &rows(&[1])).is_err());
+    assert!(write(&LocalDisk, &folder.path().join("x"), &schema(), &SortedRows::default()).is_err());
+    assert!(write(&LocalDisk, &folder.path().join("no/x"), &schema(), &rows(&[1])).is_err());
     let path = folder.path().join("y");
-    let mut writer = FileWriter::create(&path, &schema(), &Columns::all(&schema())).unwrap();
+    let mut writer = FileWriter::create(&LocalDisk, &path, &schema(), &Columns::all(&schema())).unwrap();
     writer.write(&rows(&[5, 6])).unwrap();
     assert!(writer.write(&rows(&[5, 6])).is_err(), "rows must ascend");
     drop(writer);
-    let mut writer = FileWriter::create(&path, &schema(), &Columns::default()).unwrap();
+    let mut writer = FileWriter::create(&LocalDisk, &path, &schema(), &Columns::default()).unwrap();
     assert!(writer.write(&rows(&[5_000, 6_000])).is_err(), "columns were not declared");
     drop(writer);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
@@ -195,12 +196,12 @@ fn no_rows_or_no_folder_leave_nothing() {
 
 #[test]
 fn a_file_has_its_name_only_after_its_sync_and_the_folder_is_synced_last() {
-    use crate::object::recording::{Call, RecordingDisk};
+    use crate::disk::recording::{Call, RecordingDisk};
     let folder = tempfile::tempdir().unwrap();
     let (path, temporary) = (folder.path().join("x"), folder.path().join("x.tmp"));
     let disk = RecordingDisk::default();
     let write_on = |path: &Path, times: &[i64]| {
-        let mut writer = FileWriter::create_on(&disk, path, &schema(), &Columns::all(&schema()))?;
+        let mut writer = FileWriter::create(&disk, path, &schema(), &Columns::all(&schema()))?;
         writer.write(&rows(times))?;
         writer.finish()
     };
@@ -250,7 +251,7 @@ proptest! {
         all.times = times.into();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
-        let mut writer = FileWriter::create(&path, &schema(), &Columns::of(&all)).unwrap();
+        let mut writer = FileWriter::create(&LocalDisk, &path, &schema(), &Columns::of(&all)).unwrap();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a part of the rows")]
         let mut cuts: Vec<usize> = cuts.iter().map(|cut: &f64| (cut * all.rows() as f64) as usize).collect();
         cuts.extend([0, all.rows()]);

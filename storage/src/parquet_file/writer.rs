@@ -16,10 +16,10 @@ use super::sink::Sink;
 use super::stats::{self, ColumnStats};
 use super::tags::TagColumn;
 use super::{ROW_GROUP_ROWS, columns, tag_pages};
+use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::layout::{self, REMAINDER_COLUMN};
 use crate::model::{ColumnId, FieldColumn, TIME_COLUMN, TableSchema, TimeRange};
-use crate::object::{Disk, LocalDisk};
 use crate::rows::SortedRows;
 use crate::series::SeriesKey;
 
@@ -74,13 +74,13 @@ pub struct WrittenFile {
     pub checksum: u32,
 }
 
-/// Writes all of `rows` to `path`, whose folder exists, over whatever is there. On return the file is durable under
+/// Writes all of `rows` to `path` of `disk`, whose folder exists, over whatever is there. On return the file is durable under
 /// its name. Blocks.
 ///
 /// # Errors
 /// Those of [`FileWriter`]; then nothing is at `path` that was not there before.
-pub fn write(path: &Path, schema: &TableSchema, rows: &SortedRows) -> Result<WrittenFile> {
-    let mut writer = FileWriter::create(path, schema, &Columns::of(rows))?;
+pub fn write(disk: &dyn Disk, path: &Path, schema: &TableSchema, rows: &SortedRows) -> Result<WrittenFile> {
+    let mut writer = FileWriter::create(disk, path, schema, &Columns::of(rows))?;
     writer.write(rows)?;
     writer.finish()
 }
@@ -114,24 +114,14 @@ struct RowGroup {
     fields: Vec<Vec<Option<ArrayRef>>>,
 }
 
-impl FileWriter<'static> {
-    /// Begins the file that will be at `path`, whose folder exists, over whatever is there. Blocks, as all does.
+impl<'a> FileWriter<'a> {
+    /// Begins the file that will be at `path` of `disk`, whose folder exists, over whatever is there. Blocks, as
+    /// all does.
     ///
     /// # Errors
     /// [`Error::Internal`] when a column is not of the table; [`Error::Io`] and [`Error::Parquet`] when the file
     /// cannot be written.
-    pub fn create(path: &Path, schema: &TableSchema, columns: &Columns) -> Result<Self> {
-        Self::create_on(&LocalDisk, path, schema, columns)
-    }
-}
-
-impl<'a> FileWriter<'a> {
-    pub(super) fn create_on(
-        disk: &'a dyn Disk,
-        path: &Path,
-        schema: &TableSchema,
-        columns: &Columns,
-    ) -> Result<Self> {
+    pub fn create(disk: &'a dyn Disk, path: &Path, schema: &TableSchema, columns: &Columns) -> Result<Self> {
         if let Some(unknown) = columns.fields.iter().find(|id| schema.column(**id).is_none()) {
             return Err(Error::Internal(format!("the table has no column {unknown}")));
         }
