@@ -31,5 +31,5 @@ const ROW_GROUP_ROWS: usize = 256 * 1024;
 /// Rows of one page: the default of the crate, 13 pages a row group.
 const PAGE_ROWS: usize = 20_000;
 
-/// Level of all compression: higher ones cost several times as much for a few per cent.
+/// Level of all compression, with which the encodings were chosen.
 const ZSTD_LEVEL: i32 = 1;

@@ -83,3 +83,11 @@ impl Drop for Sink<'_> {
         }
     }
 }
+
+/// The error as the Parquet writer passes it on: its kind stays.
+fn io_error(error: Error) -> io::Error {
+    match error {
+        Error::Io { source, .. } => source,
+        other => io::Error::other(other),
+    }
+}

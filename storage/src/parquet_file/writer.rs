@@ -123,8 +123,8 @@ struct RowGroup {
 }
 
 impl<'a> FileWriter<'a> {
-    /// Begins the file that will be at `path` of `disk`, whose folder exists, over whatever is there. Blocks, as all
-    /// does.
+    /// Begins the file that will be at `path` of `disk`, whose folder exists, over whatever is there. Blocks, as
+    /// all does.
     ///
     /// # Errors
     /// [`Error::Internal`] when a column is not of the table; [`Error::Io`] and [`Error::Parquet`] when the file
