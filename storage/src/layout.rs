@@ -23,7 +23,7 @@ use object_store::path::Path;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 pub use self::logical::{logical_batch, stored_columns};
-pub use self::physical::physical_batch;
+pub use self::physical::{physical_batch, stored_remainders, stored_times, stored_values};
 pub use self::sorted::{logical_rows, sorted_rows};
 use crate::error::{Error, Result};
 use crate::model::{FieldType, PhysicalColumn, TIME_COLUMN, TableSchema, TagSchema, TimeRange, Timestamp};

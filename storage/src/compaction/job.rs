@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::flush::{self, StagingArea};
 use crate::merge::{Merger, Step};
 use crate::model::{DataFile, SequenceRange, TableSchema};
-use crate::parquet_file::read_sorted;
+use crate::parquet_file::{Columns, read_sorted};
 use crate::view::TableView;
 
 /// Rows that are merged before they are written: some megabytes.
@@ -56,17 +56,20 @@ fn merge(
     cancelled: &AtomicBool,
     handle: &Handle,
 ) -> Result<Option<DataFile>> {
-    let mut sources = Vec::with_capacity(inputs.len());
+    let (mut sources, mut columns) = (Vec::with_capacity(inputs.len()), Columns::default());
     for file in inputs {
         let opened = read_sorted(Arc::clone(&shared.table_store), Arc::clone(schema), file);
-        sources.push(handle.block_on(opened)?);
+        let opened = handle.block_on(opened)?;
+        columns.extend(opened.columns);
+        sources.push(opened.rows);
     }
     let sequences = inputs.iter().map(|file| file.sequences).reduce(SequenceRange::union);
     let (Some(sequences), Some(date)) = (sequences, inputs.first().map(|file| file.date)) else {
         return Err(Error::Internal("a compaction needs files".into()));
     };
     let mut merger = Merger::new(&schema.fields, sources.len(), BATCH_ROWS);
-    let mut output = Output::new(StagingArea::new(shared), schema);
+    let area = StagingArea::new(shared);
+    let mut output = Output::create(&area, schema, &columns, date, sequences)?;
     let mut pace = Pace::new(shared.config.compaction.cpu_percent);
     loop {
         if cancelled.load(Ordering::Relaxed) {
@@ -77,7 +80,7 @@ fn merge(
             pace.resume();
         }
         match merger.step()? {
-            Step::Rows(rows) => output.write(rows)?,
+            Step::Rows(rows) => output.write(&rows)?,
             Step::Done => break,
             Step::Needs(source) => {
                 let stream = sources.get_mut(source);
@@ -89,7 +92,7 @@ fn merge(
             }
         }
     }
-    output.finish(date, sequences).map(Some)
+    output.finish().map(Some)
 }
 
 /// Puts the staged file into the table's folder and in the place of the inputs.

@@ -11,8 +11,8 @@ mod flaky;
 
 use std::fs;
 
-use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, Float64Array, UInt64Array};
-use arrow::datatypes::{Float64Type, Int32Type};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, UInt64Array};
+use arrow::datatypes::Float64Type;
 use object_store::ObjectStoreExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -20,13 +20,15 @@ use self::flaky::{Fault, FlakyStore};
 use super::*;
 use crate::disk::LocalDisk;
 use crate::disk::recording::RecordingDisk;
-use crate::layout::{date_of, logical_batch, partition_folder, physical_batch, table_folder};
+use crate::layout::{date_of, logical_batch, partition_folder, table_folder};
 use crate::model::{
     ColumnId, DatabaseName, FieldColumn, FieldSchema, FieldType, FilePlace, PhysicalColumn, SequenceRange,
     TableId, TableName, TagSchema, Timestamp,
 };
 use crate::object::DurableLocalStore;
 use crate::parquet_file;
+use crate::rows::SortedRows;
+use crate::series::{SeriesKey, canonical_key};
 
 const APP: &str = "node-1:epoch";
 /// 2026-11-20T00:00:00Z.
@@ -63,7 +65,7 @@ impl Rig {
 
     /// Puts a file with `rows` rows, one a second from `start`, as the flush of `sequence`.
     async fn file(&self, start: i64, rows: usize, sequence: u64) -> DataFile {
-        let device: DictionaryArray<Int32Type> = (0..rows).map(|_| Some("d µ")).collect();
+        let key = canonical_key([(0, "d µ")].into_iter()).unwrap();
         let times: Vec<i64> =
             (0..rows).map(|i| start + i64::try_from(i).unwrap() * 1_000_000_000 + 7).collect();
         let column = |id, values: ArrayRef| FieldColumn { column: ColumnId::new(id), values };
@@ -71,11 +73,14 @@ impl Rig {
         if self.schema.fields.len() > 1 {
             fields.push(column(2, Arc::new(UInt64Array::from(vec![u64::MAX; rows]))));
         }
-        let batch = physical_batch(&self.schema, vec![Arc::new(device)], &times, &fields).unwrap();
+        let sorted = SortedRows {
+            keys: vec![SeriesKey::from_bytes(&key)],
+            ends: vec![u32::try_from(rows).unwrap()],
+            times: times.into(),
+            fields,
+        };
         let staged = self.root.path().join("staged.parquet");
-        let written =
-            parquet_file::write(&LocalDisk, &staged, &batch, &parquet_file::Settings::of(&self.schema))
-                .unwrap();
+        let written = parquet_file::write(&LocalDisk, &staged, &self.schema, &sorted).unwrap();
         let date = date_of(Timestamp::from_nanos(start));
         let day = partition_folder(date).unwrap();
         let path = Path::parse(format!("{}/{day}/{sequence:016x}.parquet", self.folder())).unwrap();

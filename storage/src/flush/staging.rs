@@ -4,6 +4,7 @@
 //! written last. Invariant (TXN-2): a set with a manifest is complete, and its files are what the manifest
 //! says; files without a manifest are leftovers of a crash and are removed at the start.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -143,9 +144,15 @@ impl<'a> StagingArea<'a> {
             sealed.rows.sequences().unwrap_or(SequenceRange { min: sealed.sealed_at, max: sealed.sealed_at });
         let rows = sort_rows(std::iter::once(&*sealed.rows), &schema, &self.shared.series, RowFilter::ALL)?;
         let mut files = Vec::new();
-        for date in dates(&rows.times) {
-            let part = rows.within(layout::day(date))?;
-            files.push(self.write_file(&schema, &part, date, sequences)?);
+        let dates = dates(&rows.times);
+        for date in &dates {
+            // Usually all rows are of one day, and then none of their columns is copied.
+            let part = if dates.len() == 1 {
+                Cow::Borrowed(&rows)
+            } else {
+                Cow::Owned(rows.within(layout::day(*date))?)
+            };
+            files.push(self.write_file(&schema, &part, *date, sequences)?);
         }
         fail::fail_point!("staged-before-manifest");
         let manifest = Manifest { table: table.get(), sealed_at: sealed.sealed_at.get(), files };
@@ -161,13 +168,10 @@ impl<'a> StagingArea<'a> {
         date: i32,
         sequences: SequenceRange,
     ) -> Result<ManifestFile> {
-        let tags = rows.tag_columns(schema.tags.len())?;
-        let batch = layout::physical_batch(schema, tags, &rows.times, &rows.fields)?;
         let (min, max) = (sequences.min.get(), sequences.max.get());
         let name = format!("{:08x}-{min:016x}-{max:016x}-{date}.parquet", schema.id.get());
         let path = self.folder.join(&name);
-        let settings = parquet_file::Settings::of(schema);
-        let written = parquet_file::write(self.disk(), &path, &batch, &settings)?;
+        let written = parquet_file::write(self.disk(), &path, schema, rows)?;
         Ok(ManifestFile {
             name,
             date,
@@ -263,5 +267,15 @@ fn checksum_of(disk: &dyn Disk, path: &Path) -> Result<u32> {
 
 /// The days (UTC) on which there are rows.
 fn dates(times: &[i64]) -> BTreeSet<i32> {
-    times.iter().map(|time| layout::date_of(Timestamp::from_nanos(*time))).collect()
+    let mut dates = BTreeSet::new();
+    // Neighbours mostly have one day.
+    let mut day = None;
+    for time in times.iter().map(|time| Timestamp::from_nanos(*time)) {
+        if !day.is_some_and(|day: TimeRange| day.min <= time && time <= day.max) {
+            let date = layout::date_of(time);
+            dates.insert(date);
+            day = Some(layout::day(date));
+        }
+    }
+    dates
 }

@@ -16,15 +16,24 @@ use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
+use super::Columns;
 use crate::error::{Error, Result};
-use crate::layout::{sorted_rows, stored_schema};
+use crate::layout::{REMAINDER_COLUMN, sorted_rows, stored_schema};
 use crate::model::{DataFile, TableSchema};
 use crate::rows::SortedRows;
 
 /// Rows of a batch: some megabytes with ten columns.
 const BATCH_ROWS: usize = 16 * 1024;
 
-/// The rows of a file of `store` in batches, all columns.
+/// A file that is being read.
+pub struct StoredRows {
+    /// The columns that it has beside the tags and `time`.
+    pub columns: Columns,
+    /// Its rows in batches, in order.
+    pub rows: BoxStream<'static, Result<SortedRows>>,
+}
+
+/// Reads a file of `store`, all columns.
 ///
 /// # Errors
 /// [`Error::ObjectStore`](crate::Error::ObjectStore) and [`Error::Parquet`](crate::Error::Parquet) when it cannot be
@@ -34,7 +43,7 @@ pub async fn read_sorted(
     store: Arc<dyn ObjectStore>,
     schema: Arc<TableSchema>,
     file: &DataFile,
-) -> Result<BoxStream<'static, Result<SortedRows>>> {
+) -> Result<StoredRows> {
     let mut reader = ObjectReader { store, path: file.path.clone(), bytes: file.bytes };
     let found = ArrowReaderMetadata::load_async(&mut reader, ArrowReaderOptions::new()).await?;
     // Columns in the types of this schema, whatever Arrow schema the file carries: tags as dictionaries.
@@ -44,12 +53,16 @@ pub async fn read_sorted(
             .field_with_name(field.name())
             .map_or_else(|_| Arc::clone(field), |known| Arc::new(known.clone()))
     });
+    let has = |name: &str| found.schema().index_of(name).is_ok();
+    let fields = schema.fields.iter().flat_map(|field| field.columns());
+    let fields = fields.filter(|column| has(&column.stored_name)).map(|column| column.id);
+    let present = Columns { fields: fields.collect(), remainder: has(REMAINDER_COLUMN) };
     let options = ArrowReaderOptions::new().with_schema(Arc::new(Schema::new(columns.collect::<Vec<_>>())));
     let metadata = ArrowReaderMetadata::try_new(Arc::clone(found.metadata()), options)?;
     let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata);
     let batches = builder.with_batch_size(BATCH_ROWS).build()?;
     let rows = batches.map(move |batch| sorted_rows(&schema, &batch.map_err(Error::from)?));
-    Ok(rows.boxed())
+    Ok(StoredRows { columns: present, rows: rows.boxed() })
 }
 
 /// An object as Parquet's reader wants it.

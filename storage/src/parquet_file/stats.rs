@@ -4,73 +4,140 @@
 //! Invariant: a bound may be wider than the values, never narrower. The greatest time is raised by a
 //! microsecond when some row has nanoseconds below it, so that a reader who thinks in nanoseconds may use it.
 
-use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, StringArray};
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray};
 use arrow::compute::{max, min};
-use arrow::datatypes::{
-    DataType, Decimal128Type, Float64Type, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType,
-};
-use arrow::record_batch::RecordBatch;
+use arrow::datatypes::{ArrowNativeTypeOp, DataType, Float64Type, Int64Type, UInt64Type};
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Map, Value, json};
 
-use crate::error::Result;
+use super::tags::TagColumn;
 use crate::layout::REMAINDER_COLUMN;
+use crate::model::{TIME_COLUMN, TimeRange};
 
-/// Characters of a text bound, as other writers of Delta Lake keep.
+/// Characters of a text bound in the table log, as other writers of Delta Lake keep.
 const TEXT_BOUND_CHARS: usize = 32;
 
-/// The statistics of a file with these rows.
-///
-/// # Errors
-/// [`Error::Internal`](crate::Error::Internal) when JSON cannot be written.
-pub(super) fn json(batch: &RecordBatch) -> Result<String> {
+/// The statistics of one column.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ColumnStats {
+    nulls: usize,
+    bounds: Option<Bounds>,
+}
+
+/// The least and the greatest value, in the order of the type.
+#[derive(Debug, Clone, PartialEq)]
+enum Bounds {
+    Integers(i64, i64),
+    Unsigned(u64, u64),
+    /// In total order: a NaN shows as a bound.
+    Floats(f64, f64),
+    Text(Vec<u8>, Vec<u8>),
+}
+
+impl ColumnStats {
+    /// Adds the rows of a tag.
+    pub(super) fn add_tag(&mut self, tag: &TagColumn) {
+        self.nulls += tag.nulls();
+        let values = || tag.dictionary.values();
+        let bounds = values().min().zip(values().max());
+        self.add_bounds(bounds.map(|(low, high)| Bounds::Text(low.to_vec(), high.to_vec())));
+    }
+
+    /// Adds rows of a field. Booleans, and the text of fields, which nobody looks for by range, get no bounds.
+    pub(super) fn add_field(&mut self, values: &ArrayRef) {
+        self.nulls += values.null_count();
+        self.add_bounds(match values.data_type() {
+            DataType::Int64 => bounds_of::<Int64Type>(values).map(|(low, high)| Bounds::Integers(low, high)),
+            DataType::UInt64 => {
+                bounds_of::<UInt64Type>(values).map(|(low, high)| Bounds::Unsigned(low, high))
+            }
+            DataType::Float64 => {
+                bounds_of::<Float64Type>(values).map(|(low, high)| Bounds::Floats(low, high))
+            }
+            _ => None,
+        });
+    }
+
+    /// Adds rows without a value.
+    pub(super) fn add_nulls(&mut self, rows: usize) {
+        self.nulls += rows;
+    }
+
+    fn add_bounds(&mut self, other: Option<Bounds>) {
+        self.bounds = match (self.bounds.take(), other) {
+            (Some(bounds), Some(other)) => Some(bounds.union(other)),
+            (bounds, other) => bounds.or(other),
+        };
+    }
+
+    fn values(&self) -> Option<(Value, Value)> {
+        match self.bounds.as_ref()? {
+            Bounds::Integers(low, high) => Some((json!(low), json!(high))),
+            Bounds::Unsigned(low, high) => Some((json!(low), json!(high))),
+            Bounds::Floats(low, high) => {
+                (low.is_finite() && high.is_finite()).then(|| (json!(low), json!(high)))
+            }
+            Bounds::Text(low, high) => {
+                let low: String = std::str::from_utf8(low).ok()?.chars().take(TEXT_BOUND_CHARS).collect();
+                Some((json!(low), json!(short_text_above(std::str::from_utf8(high).ok()?))))
+            }
+        }
+    }
+}
+
+impl Bounds {
+    fn union(self, other: Self) -> Self {
+        let float = |a: f64, b: f64, order: std::cmp::Ordering| if a.total_cmp(&b) == order { a } else { b };
+        match (self, other) {
+            (Self::Integers(a, b), Self::Integers(c, d)) => Self::Integers(a.min(c), b.max(d)),
+            (Self::Unsigned(a, b), Self::Unsigned(c, d)) => Self::Unsigned(a.min(c), b.max(d)),
+            (Self::Floats(a, b), Self::Floats(c, d)) => {
+                Self::Floats(float(a, c, std::cmp::Ordering::Less), float(b, d, std::cmp::Ordering::Greater))
+            }
+            (Self::Text(a, b), Self::Text(c, d)) => Self::Text(a.min(c), b.max(d)),
+            // A column has one type.
+            (bounds, _) => bounds,
+        }
+    }
+}
+
+/// The statistics of a file with `rows` rows of these times, and the named columns beside them. `remainders` are
+/// the bounds of the nanoseconds below the microsecond, where the file has them.
+pub(super) fn json<'a>(
+    rows: u64,
+    times: TimeRange,
+    remainders: Option<(i16, i16)>,
+    columns: impl Iterator<Item = (&'a str, &'a ColumnStats)>,
+) -> String {
     let (mut least, mut greatest, mut nulls) = (Map::new(), Map::new(), Map::new());
-    let remainder = i64::from(batch.column_by_name(REMAINDER_COLUMN).is_some());
-    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-        nulls.insert(field.name().clone(), json!(column.null_count()));
-        if let Some((low, high)) = bounds(column, remainder) {
-            least.insert(field.name().clone(), low);
-            greatest.insert(field.name().clone(), high);
+    for (name, column) in columns {
+        nulls.insert(name.to_owned(), json!(column.nulls));
+        if let Some((low, high)) = column.values() {
+            least.insert(name.to_owned(), low);
+            greatest.insert(name.to_owned(), high);
         }
     }
-    let stats = json!({
-        "numRecords": batch.num_rows(),
-        "minValues": least,
-        "maxValues": greatest,
-        "nullCount": nulls,
-    });
-    Ok(stats.to_string())
-}
-
-/// The bounds of a column, `None` when it has no values or is of a type that gets no bounds: booleans, and
-/// the text of fields, which nobody looks for by range.
-fn bounds(column: &ArrayRef, remainder: i64) -> Option<(Value, Value)> {
-    match column.data_type() {
-        DataType::Int16 => primitive::<Int16Type>(column).map(|(low, high)| (json!(low), json!(high))),
-        DataType::Int64 => primitive::<Int64Type>(column).map(|(low, high)| (json!(low), json!(high))),
-        DataType::Float64 => {
-            let (low, high) = primitive::<Float64Type>(column)?;
-            (low.is_finite() && high.is_finite()).then(|| (json!(low), json!(high)))
-        }
-        DataType::Decimal128(_, 0) => {
-            let (low, high) = primitive::<Decimal128Type>(column)?;
-            Some((json!(u64::try_from(low).ok()?), json!(u64::try_from(high).ok()?)))
-        }
-        DataType::Timestamp(..) => {
-            let (low, high) = primitive::<TimestampMicrosecondType>(column)?;
-            Some((time(low)?, time(high.saturating_add(remainder))?))
-        }
-        DataType::Dictionary(..) => tag(column),
-        _ => None,
+    let micros = |nanos: i64| nanos.div_euclid(1_000);
+    let raised = i64::from(remainders.is_some());
+    nulls.insert(TIME_COLUMN.to_owned(), json!(0));
+    if let Some((low, high)) = time(micros(times.min.nanos())).zip(time(micros(times.max.nanos()) + raised)) {
+        least.insert(TIME_COLUMN.to_owned(), low);
+        greatest.insert(TIME_COLUMN.to_owned(), high);
     }
+    if let Some((low, high)) = remainders {
+        nulls.insert(REMAINDER_COLUMN.to_owned(), json!(0));
+        least.insert(REMAINDER_COLUMN.to_owned(), json!(low));
+        greatest.insert(REMAINDER_COLUMN.to_owned(), json!(high));
+    }
+    json!({ "numRecords": rows, "minValues": least, "maxValues": greatest, "nullCount": nulls }).to_string()
 }
 
-fn primitive<T: ArrowPrimitiveType>(column: &ArrayRef) -> Option<(T::Native, T::Native)>
+fn bounds_of<T: ArrowPrimitiveType>(values: &ArrayRef) -> Option<(T::Native, T::Native)>
 where
-    T::Native: arrow::array::ArrowNativeTypeOp,
+    T::Native: ArrowNativeTypeOp,
 {
-    let column: &PrimitiveArray<T> = column.as_primitive_opt()?;
-    min(column).zip(max(column))
+    let values: &PrimitiveArray<T> = values.as_primitive_opt()?;
+    min(values).zip(max(values))
 }
 
 fn time(micros: i64) -> Option<Value> {
@@ -78,24 +145,9 @@ fn time(micros: i64) -> Option<Value> {
     Some(Value::String(time.to_rfc3339_opts(SecondsFormat::Micros, true)))
 }
 
-/// The bounds of the values that rows use; a dictionary may hold others.
-fn tag(column: &ArrayRef) -> Option<(Value, Value)> {
-    let column = column.as_dictionary_opt::<Int32Type>()?;
-    let values: &StringArray = column.values().as_string_opt()?;
-    let mut used = vec![false; values.len()];
-    for key in column.keys_iter().flatten() {
-        if let Some(used) = used.get_mut(key) {
-            *used = true;
-        }
-    }
-    let values = || values.iter().zip(&used).filter_map(|(value, used)| value.filter(|_| *used));
-    let (low, high) = values().min().zip(values().max())?;
-    Some((Value::String(low.chars().take(TEXT_BOUND_CHARS).collect()), Value::String(text_above(high))))
-}
-
 /// A short text that is not below `text`: its beginning, then the greatest character. Characters that are
 /// themselves the greatest are kept, or the result would be below.
-fn text_above(text: &str) -> String {
+fn short_text_above(text: &str) -> String {
     let mut bound: String = text.chars().take(TEXT_BOUND_CHARS).collect();
     if bound.len() < text.len() {
         bound.extend(text.chars().skip(TEXT_BOUND_CHARS).take_while(|c| *c == char::MAX));
@@ -104,18 +156,64 @@ fn text_above(text: &str) -> String {
     bound
 }
 
+/// Bytes of a text bound in a file: what the Parquet crate keeps for other columns.
+const TEXT_BOUND_BYTES: usize = 64;
+
+/// A beginning of `text` (UTF-8) of at most [`TEXT_BOUND_BYTES`], which is not above it.
+pub(super) fn text_below(text: &[u8]) -> &[u8] {
+    let Some(next) = text.get(TEXT_BOUND_BYTES) else { return text };
+    let mut end = TEXT_BOUND_BYTES;
+    // Not within a character: its later bytes begin with the bits 10.
+    let mut byte = *next;
+    while byte & 0xc0 == 0x80 && end > 0 {
+        end -= 1;
+        byte = text.get(end).copied().unwrap_or_default();
+    }
+    text.get(..end).unwrap_or(text)
+}
+
+/// A text that is not below `text` (UTF-8): itself, or a beginning of it whose last character is raised.
+pub(super) fn text_above(text: &[u8]) -> Vec<u8> {
+    let start = text_below(text);
+    let Some(mut kept) = std::str::from_utf8(start).ok().filter(|kept| kept.len() < text.len()) else {
+        return text.to_vec();
+    };
+    while let Some(last) = kept.chars().next_back() {
+        kept = kept.strip_suffix(last).unwrap_or_default();
+        // No character has the number after U+D7FF: the next is U+E000.
+        let next = if last == '\u{d7ff}' { Some('\u{e000}') } else { char::from_u32(u32::from(last) + 1) };
+        if let Some(next) = next {
+            return format!("{kept}{next}").into_bytes();
+        }
+    }
+    text.to_vec()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::text_above;
+    use super::{short_text_above, text_above, text_below};
 
     #[test]
     fn a_text_bound_is_short_and_never_below_the_text() {
         let long = "ä".repeat(40);
         let top = format!("{}{}z", "x".repeat(32), char::MAX);
         for text in ["", "short", &"y".repeat(32), &long, &top] {
-            let bound = text_above(text);
+            let bound = short_text_above(text);
             assert!(bound.as_str() >= text && bound.chars().count() <= 34, "{text} {bound}");
         }
-        assert_eq!(text_above("short"), "short");
+        assert_eq!(short_text_above("short"), "short");
+    }
+
+    #[test]
+    fn a_bound_in_a_file_is_text_and_on_its_side() {
+        let top = format!("{}z", char::MAX.to_string().repeat(20));
+        let mixed = format!("{}\u{d7ff}{}", "x".repeat(60), "y".repeat(9));
+        for text in ["", "short", &"y".repeat(64), &"y".repeat(65), &"a\u{e9}".repeat(40), &top, &mixed] {
+            let (below, above) = (text_below(text.as_bytes()), text_above(text.as_bytes()));
+            assert!(std::str::from_utf8(below).unwrap() <= text && below.len() <= 64, "{text}");
+            assert!(std::str::from_utf8(&above).unwrap() >= text, "{text}");
+            assert!(above.len() <= 67 || text == top, "{text}");
+        }
+        assert_eq!(text_above("z".repeat(70).as_bytes()), format!("{}{{", "z".repeat(63)).into_bytes());
     }
 }

@@ -1,0 +1,139 @@
+//! Puts the values of a field at the places of their rows, in order of arrival.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, new_null_array};
+use arrow::buffer::NullBuffer;
+use arrow::compute::interleave;
+use arrow::datatypes::{Float64Type, Int64Type, UInt64Type};
+
+use super::Chunk;
+use super::order::{NO_PLACE, Order};
+use crate::error::{Error, Result};
+use crate::model::{FieldColumn, FieldSchema, FieldType, PhysicalColumn};
+
+/// The physical columns of one field, as far as any point has a value.
+///
+/// # Errors
+/// [`Error::Internal`] when a column is not of its type; [`Error::Arrow`] when values cannot be gathered.
+pub(super) fn field(chunks: &[Arc<Chunk>], order: &Order, field: &FieldSchema) -> Result<Vec<FieldColumn>> {
+    let of_column = |column: &PhysicalColumn| -> Vec<Option<ArrayRef>> {
+        let find = |chunk: &Arc<Chunk>| {
+            chunk.batch.fields.iter().find(|f| f.column == column.id).map(|f| Arc::clone(&f.values))
+        };
+        chunks.iter().map(find).collect()
+    };
+    let narrow = of_column(&field.narrow);
+    let wide = field.wide.as_ref().map(|column| (column, of_column(column)));
+    let found = match (&wide, field.narrow.field_type) {
+        (None, FieldType::Float) => vec![(&field.narrow, numbers::<Float64Type>(chunks, order, &narrow)?)],
+        (None, FieldType::Integer) => vec![(&field.narrow, numbers::<Int64Type>(chunks, order, &narrow)?)],
+        (None, FieldType::Unsigned) => vec![(&field.narrow, numbers::<UInt64Type>(chunks, order, &narrow)?)],
+        _ => {
+            let mut columns = vec![(&field.narrow, narrow)];
+            columns.extend(wide);
+            winners(chunks, order, columns)?
+        }
+    };
+    let present = found.into_iter().filter_map(|(column, values)| Some((column, values?)));
+    Ok(present.map(|(column, values)| FieldColumn { column: column.id, values }).collect())
+}
+
+/// A field of one column of numbers: each value goes to its place, a later one over an earlier one. `None` when
+/// there is no value.
+fn numbers<T: ArrowPrimitiveType>(
+    chunks: &[Arc<Chunk>],
+    order: &Order,
+    columns: &[Option<ArrayRef>],
+) -> Result<Option<ArrayRef>> {
+    let mut values = vec![T::default_value(); order.points()];
+    // Kept only when some row has no value: usually every row has one.
+    let everywhere = columns.iter().all(|column| column.as_ref().is_some_and(|c| c.null_count() == 0));
+    let mut valid = if everywhere { Vec::new() } else { vec![false; order.points()] };
+    for ((_, places), column) in order.places_of(chunks).zip(columns) {
+        let Some(column) = column else { continue };
+        let column: &PrimitiveArray<T> = column.as_primitive_opt().ok_or_else(wrong_type)?;
+        if column.null_count() == 0 {
+            for (place, value) in places.iter().zip(column.values()) {
+                put(&mut values, *place, *value);
+            }
+            if !everywhere {
+                places.iter().for_each(|place| put(&mut valid, *place, true));
+            }
+        } else {
+            for (place, value) in places.iter().zip(column) {
+                if let Some(value) = value {
+                    put(&mut values, *place, value);
+                    put(&mut valid, *place, true);
+                }
+            }
+        }
+    }
+    if values.is_empty() || !everywhere && !valid.contains(&true) {
+        return Ok(None);
+    }
+    let nulls = (!everywhere).then(|| NullBuffer::from(valid)).filter(|nulls| nulls.null_count() > 0);
+    Ok(Some(Arc::new(PrimitiveArray::<T>::try_new(values.into(), nulls)?)))
+}
+
+/// Where the value of a point stands: which of the field's columns, chunk, row.
+type Winner = Option<(u8, u32, u32)>;
+
+/// A field of any columns: first which row gives the value of each point, and in which column it stands, then the
+/// values by Arrow's kernel.
+fn winners<'a>(
+    chunks: &[Arc<Chunk>],
+    order: &Order,
+    columns: Vec<(&'a PhysicalColumn, Vec<Option<ArrayRef>>)>,
+) -> Result<Vec<(&'a PhysicalColumn, Option<ArrayRef>)>> {
+    let mut winners: Vec<Winner> = vec![None; order.points()];
+    for ((_, places), chunk) in order.places_of(chunks).zip(0..) {
+        let of_chunk =
+            |(_, arrays): &'_ (_, Vec<Option<ArrayRef>>)| arrays.get(chunk as usize).cloned().flatten();
+        let arrays: Vec<Option<ArrayRef>> = columns.iter().map(of_chunk).collect();
+        for (place, row) in places.iter().zip(0_u32..) {
+            let has_value =
+                |array: &Option<ArrayRef>| array.as_ref().is_some_and(|a| a.is_valid(row as usize));
+            // Of the two columns of a field, a row fills at most one.
+            if let Some(column) = arrays.iter().position(has_value) {
+                put(&mut winners, *place, Some((u8::from(column > 0), chunk, row)));
+            }
+        }
+    }
+    let gathered = columns.into_iter().zip(0_u8..);
+    gathered.map(|((column, arrays), number)| Ok((column, gather(&arrays, &winners, number)?))).collect()
+}
+
+/// The values of the points whose winner stands in column `number`, null elsewhere; `None` when there are none.
+fn gather(arrays: &[Option<ArrayRef>], winners: &[Winner], number: u8) -> Result<Option<ArrayRef>> {
+    let any = winners.iter().flatten().any(|(column, ..)| *column == number);
+    let Some(data_type) = arrays.iter().flatten().next().map(|a| a.data_type().clone()).filter(|_| any)
+    else {
+        return Ok(None);
+    };
+    // Source 0 is one null; source n + 1 is the array of chunk n, or again the null where it has none.
+    let null = new_null_array(&data_type, 1);
+    let mut sources: Vec<&dyn Array> = vec![null.as_ref()];
+    sources.extend(arrays.iter().map(|array| array.as_ref().map_or(null.as_ref(), AsRef::as_ref)));
+    let indices: Vec<(usize, usize)> = winners
+        .iter()
+        .map(|winner| match winner {
+            Some((column, chunk, row)) if *column == number => (*chunk as usize + 1, *row as usize),
+            _ => (0, 0),
+        })
+        .collect();
+    Ok(Some(interleave(&sources, &indices)?))
+}
+
+/// Sets the value at a place; a row without a place is not wanted.
+fn put<T>(values: &mut [T], place: u32, value: T) {
+    if place != NO_PLACE
+        && let Some(slot) = values.get_mut(place as usize)
+    {
+        *slot = value;
+    }
+}
+
+fn wrong_type() -> Error {
+    Error::Internal("a column is not of the type that its schema says".into())
+}
