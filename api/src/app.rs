@@ -21,13 +21,14 @@ use ingest::writer::{Writer, WriterMetrics};
 use query::{QueryService, Source};
 use storage::disk::{Disk as _, LocalDisk};
 use storage::engine::{Engine, EngineConfig};
+use storage::log::RecoveryMode;
 use storage::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Recovery};
 use crate::metrics::{AlertingMetrics, EngineMetrics, MqttMetrics};
 use crate::routes;
 use crate::server::Server;
@@ -288,6 +289,10 @@ fn engine_config(config: &Config) -> EngineConfig {
         flush_age: config.flush.age.0,
         memory_limit: config.write.memtable_bytes.0,
         consumers: vec![rules::CONSUMER],
+        recovery: match config.log.recovery {
+            Recovery::Strict => RecoveryMode::Strict,
+            Recovery::Salvage => RecoveryMode::Salvage,
+        },
         ..EngineConfig::new(&config.data_dir)
     }
 }

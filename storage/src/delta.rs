@@ -13,6 +13,7 @@
 //! say of a file, its `tags` say: the range of sequences, exact times, number of rows, checksum.
 
 mod action;
+mod attested;
 #[cfg(test)]
 mod tests;
 
@@ -85,6 +86,7 @@ impl TableLog {
         let state = DeltaTableState::try_new(log_store.as_ref(), None).await?;
         let mut table = Self::new(folder, log_store, state);
         table.load_transaction(app_id).await?;
+        table.attested(app_id).await?;
         Ok(Some(table))
     }
 
@@ -210,6 +212,7 @@ impl TableLog {
         // checkpoint that fails must not make a commit look failed.
         let properties = CommitProperties::default()
             .with_application_transaction(transaction)
+            .with_metadata([self.attest(&actions, app_id, version)?])
             .with_max_retries(0)
             .with_create_checkpoint(false)
             .with_cleanup_expired_logs(Some(false));

@@ -26,6 +26,7 @@ pub mod rows;
 pub mod series;
 pub mod stream;
 pub mod tap;
+pub mod verify;
 pub mod view;
 
 pub use error::{Error, ErrorKind, Result};

@@ -7,7 +7,7 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::{ByteSize, Config, LogFormat, Span, Token};
+use super::{ByteSize, Config, LogFormat, Recovery, Span, Token};
 
 /// One key that a variable or a flag can set.
 #[derive(Debug)]
@@ -206,6 +206,15 @@ pub const SETTINGS: &[Setting] = &[
         "One segment of the log, which is trimmed by whole segments."
     ),
     setting!(
+        "log.recovery",
+        "BUSBAR_LOG_RECOVERY",
+        "log-recovery",
+        "strict|salvage",
+        "\"strict\"",
+        log.recovery,
+        "With a damaged log: refuse to start, or set the damage aside, report it and go on."
+    ),
+    setting!(
         "flush.bytes",
         "BUSBAR_FLUSH_BYTES",
         "flush-bytes",
@@ -382,6 +391,24 @@ impl Scalar for LogFormat {
         let name = match self {
             Self::Text => "text",
             Self::Json => "json",
+        };
+        quoted(&name)
+    }
+}
+
+impl Scalar for Recovery {
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text {
+            "strict" => Ok(Self::Strict),
+            "salvage" => Ok(Self::Salvage),
+            _ => Err(format!("{text:?} is neither strict nor salvage")),
+        }
+    }
+
+    fn to_toml(&self) -> Option<String> {
+        let name = match self {
+            Self::Strict => "strict",
+            Self::Salvage => "salvage",
         };
         quoted(&name)
     }

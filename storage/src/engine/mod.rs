@@ -13,11 +13,14 @@
 //! ```
 
 mod commit;
-mod definitions;
-mod lock;
+pub(crate) mod definitions;
+pub(crate) mod lock;
 mod recovery;
+mod salvage;
 #[cfg(test)]
-mod tests;
+mod salvage_tests;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -35,8 +38,9 @@ use crate::clock;
 use crate::disk::{Disk, LocalDisk};
 use crate::error::Result;
 use crate::flush::Flusher;
-use crate::log::{Epoch, LogReader, LogWriter};
-use crate::model::{FilePlace, FrameNumber, Sequence};
+use crate::log::{Epoch, LogReader, LogWriter, RecoveryMode};
+use crate::model::{DataFile, FilePlace, FrameNumber, Sequence};
+use crate::object::VerifiedStore;
 use crate::series::SeriesIndex;
 use crate::tap::{CommittedGroup, Tap};
 use crate::view::{Snapshot, View};
@@ -58,6 +62,8 @@ pub struct EngineConfig {
     pub memory_limit: usize,
     /// Consumers of the tap that will subscribe after the start: the log is kept whole until they have.
     pub consumers: Vec<&'static str>,
+    /// What to do with a log that holds damage.
+    pub recovery: RecoveryMode,
     /// The disk of log and definitions.
     pub disk: Arc<dyn Disk>,
 }
@@ -74,6 +80,7 @@ impl EngineConfig {
             flush_age: Duration::from_secs(600),
             memory_limit: 512 << 20,
             consumers: Vec::new(),
+            recovery: RecoveryMode::Strict,
             disk: Arc::new(LocalDisk),
         }
     }
@@ -103,6 +110,8 @@ pub(crate) struct Shared {
     pub(crate) logged: Mutex<Vec<Definition>>,
     /// Bytes in memtables, sealed ones too.
     pub(crate) memory: AtomicUsize,
+    /// Whether frames with definitions may have been lost, so that rows without one are left out.
+    pub(crate) has_lost_definitions: bool,
     /// When the oldest row that is not sealed came.
     pub(crate) oldest_unsealed: Mutex<Option<Instant>>,
     /// Why the log takes no more writes (LOG-4).
@@ -111,6 +120,9 @@ pub(crate) struct Shared {
     pub(crate) flush_wanted: Notify,
     pub(crate) table_store: Arc<dyn ObjectStore>,
     pub(crate) staged_store: Arc<dyn ObjectStore>,
+    /// The two stores for readers of data files.
+    pub(crate) verified_tables: Arc<VerifiedStore>,
+    pub(crate) verified_staged: Arc<VerifiedStore>,
 }
 
 /// Folders and files of a data directory.
@@ -176,13 +188,15 @@ impl Engine {
         &self.shared.tap
     }
 
-    /// The store that holds the files of a place.
+    /// The store that holds the files of a place. What it gives of [expected](Self::expect) files is checked.
     #[must_use]
     pub fn store(&self, place: FilePlace) -> Arc<dyn ObjectStore> {
-        match place {
-            FilePlace::Staged => Arc::clone(&self.shared.staged_store),
-            FilePlace::Table => Arc::clone(&self.shared.table_store),
-        }
+        Arc::clone(self.shared.verified(place)) as Arc<dyn ObjectStore>
+    }
+
+    /// Says what a file must be, before it is read from [`store`](Self::store).
+    pub fn expect(&self, file: &Arc<DataFile>) {
+        self.shared.verified(file.place).expect(file);
     }
 
     /// The settings.
@@ -243,6 +257,7 @@ impl Engine {
         let reader = LogReader::new(&*shared.config.disk, &folder, shared.epoch);
         reader.read(after, self.durable_frame(), &mut |header, payload| {
             let group = commit::group_of(header, payload)?;
+            let group = shared.explained_group(group)?;
             if group.batches.is_empty() { Ok(()) } else { visit(&group) }
         })
     }
@@ -271,6 +286,14 @@ impl Shared {
     /// The name of this log's transactions in Delta tables (TXN-1).
     pub(crate) fn app_id(&self) -> String {
         format!("busbar-{}-{}", self.config.node, self.epoch)
+    }
+
+    /// The store of a place that checks what it gives of a data file.
+    pub(crate) fn verified(&self, place: FilePlace) -> &Arc<VerifiedStore> {
+        match place {
+            FilePlace::Staged => &self.verified_staged,
+            FilePlace::Table => &self.verified_tables,
+        }
     }
 
     /// Trims the log up to `frame`, as far as the consumers of the tap have come.

@@ -17,15 +17,16 @@ use object_store::local::LocalFileSystem;
 use parking_lot::Mutex;
 
 use super::{EngineConfig, Layout, Shared, batch_sequences};
-use crate::catalog::{Catalog, DefinitionQueue};
+use crate::catalog::{Catalog, Definition, DefinitionQueue};
 use crate::delta::TableLog;
 use crate::engine::definitions;
-use crate::error::Result;
+use crate::engine::salvage::{self, Unexplained};
+use crate::error::{Error, Result};
 use crate::flush::{StagedSet, StagingArea};
 use crate::layout;
-use crate::log::{LogReader, LogWriter, decode_definitions, decode_group};
+use crate::log::{LogReader, LogWriter, RecoveryMode, decode_definitions, decode_group};
 use crate::model::{FrameNumber, Sequence, TableBatch, TableId};
-use crate::object::DurableLocalStore;
+use crate::object::{DurableLocalStore, VerifiedStore};
 use crate::series::SeriesIndex;
 use crate::tap::Tap;
 use crate::view::View;
@@ -67,7 +68,11 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
     let definitions = Arc::new(DefinitionQueue::default());
     let catalog = Catalog::new(Arc::clone(&definitions));
     let series = SeriesIndex::new(Arc::clone(&definitions));
+    if config.recovery == RecoveryMode::Salvage {
+        salvage::mend_log(&config)?;
+    }
     let known = definitions::load(&*config.disk, &layout.definitions())?;
+    let has_lost_definitions = salvage::some_are_lost(&known);
     let mut logged = Vec::new();
     let mut in_log = Vec::new();
     let (log, sequence) =
@@ -77,16 +82,26 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
         })?;
     let table_store: Arc<dyn ObjectStore> = Arc::new(DurableLocalStore::open(&layout.tables())?);
     let staged_store: Arc<dyn ObjectStore> = Arc::new(LocalFileSystem::new_with_prefix(layout.staged())?);
-    let restore = |definition: &_| match definition {
-        crate::catalog::Definition::Series { id, table, key } => series.restore(*id, *table, key),
+    let restore = |definition: &Definition| match definition {
+        Definition::Series { id, table, key } => series.restore(*id, *table, key),
+        Definition::Given { series: next, .. } => {
+            series.keep_below(*next);
+            catalog.restore(definition)
+        }
         other => catalog.restore(other),
     };
     for definition in known {
         restore(&definition)?;
     }
     for definition in in_log {
-        if restore(&definition)? {
-            logged.push(definition);
+        match restore(&definition) {
+            Ok(true) => logged.push(definition),
+            Ok(false) => {}
+            // Its table stood in a lost frame; so its rows are left out and counted.
+            Err(Error::Damaged(what)) if has_lost_definitions => {
+                tracing::error!(%what, "a definition is lost");
+            }
+            Err(error) => return Err(error),
         }
     }
     let view = View::default();
@@ -102,9 +117,12 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
         log: Mutex::new(log),
         logged: Mutex::new(logged),
         memory: AtomicUsize::new(0),
+        has_lost_definitions,
         oldest_unsealed: Mutex::new(None),
         log_fault: std::sync::OnceLock::new(),
         flush_wanted: tokio::sync::Notify::new(),
+        verified_tables: Arc::new(VerifiedStore::new(Arc::clone(&table_store))),
+        verified_staged: Arc::new(VerifiedStore::new(Arc::clone(&staged_store))),
         table_store,
         staged_store,
         config,
@@ -114,7 +132,12 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
 async fn open_tables(shared: &Shared) -> Result<HashMap<TableId, TableLog>> {
     let opened = shared.catalog.all_tables().into_iter().map(|schema| async move {
         let path = layout::table_folder(&schema);
-        Ok((schema.id, TableLog::open(Arc::clone(&shared.table_store), &path, &shared.app_id()).await?))
+        let opened = TableLog::open(Arc::clone(&shared.table_store), &path, &shared.app_id()).await;
+        let table = opened.map_err(|error| match error {
+            Error::Delta(error) => Error::Damaged(format!("the log of table {path} cannot be read: {error}")),
+            error => error,
+        })?;
+        Ok((schema.id, table))
     });
     let opened = stream::iter(opened).buffer_unordered(TABLES_OPENED_AT_ONCE);
     opened.try_filter_map(|(id, table)| async move { Ok(table.map(|t| (id, t))) }).try_collect().await
@@ -145,8 +168,11 @@ fn replay(shared: &Shared, tables: &HashMap<TableId, TableLog>, staged: &[Staged
     let durable = FrameNumber::new(shared.durable_frame.load(Ordering::Acquire));
     let folder = Layout(&shared.config.data_dir).log();
     let reader = LogReader::new(&*shared.config.disk, &folder, shared.epoch);
+    let mut unexplained = Unexplained::default();
     reader.read(FrameNumber::new(first.saturating_sub(1)), durable, &mut |header, payload| {
         let (_, batches) = decode_group(payload)?;
+        let explained = batches.into_iter().map(|batch| shared.explained(batch, &mut unexplained));
+        let batches = explained.collect::<Result<Vec<_>>>()?;
         let mut missing = Vec::new();
         for (sequence, batch) in batch_sequences(header.sequence, batches.len()).zip(&batches) {
             let is_missing =
@@ -157,5 +183,6 @@ fn replay(shared: &Shared, tables: &HashMap<TableId, TableLog>, staged: &[Staged
         shared.account(bytes);
         Ok(())
     })?;
+    unexplained.report();
     Ok(shared.view.snapshot().sequence())
 }

@@ -45,6 +45,11 @@ impl Epoch {
         Ok(epoch)
     }
 
+    /// The epoch that a text says.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Uuid::try_parse(text).ok().map(Self)
+    }
+
     /// The UUID's bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 16] {

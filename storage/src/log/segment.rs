@@ -60,8 +60,8 @@ pub(super) fn prewrite(disk: &dyn Disk, path: &Path, bytes: u64) -> Result<()> {
     file.sync()
 }
 
-/// Writes a segment's header and makes it durable.
-pub(super) fn write_header(file: &dyn DiskFile, epoch: &Epoch, header: SegmentHeader) -> Result<()> {
+/// The bytes of a segment's header.
+pub(super) fn header_bytes(epoch: &Epoch, header: SegmentHeader) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(64);
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(epoch.as_bytes());
@@ -69,7 +69,12 @@ pub(super) fn write_header(file: &dyn DiskFile, epoch: &Epoch, header: SegmentHe
     bytes.extend_from_slice(&header.first_frame.get().to_le_bytes());
     let checksum = Seed::new(epoch, header.segment).checksum(&[&bytes]);
     bytes.extend_from_slice(&checksum.to_le_bytes());
-    file.write_at(0, &bytes)?;
+    bytes
+}
+
+/// Writes a segment's header and makes it durable.
+pub(super) fn write_header(file: &dyn DiskFile, epoch: &Epoch, header: SegmentHeader) -> Result<()> {
+    file.write_at(0, &header_bytes(epoch, header))?;
     file.sync()
 }
 

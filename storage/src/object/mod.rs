@@ -20,6 +20,7 @@ pub(crate) mod recording;
 #[cfg(test)]
 mod tests;
 mod upload;
+mod verified;
 mod write;
 
 use std::fmt;
@@ -40,6 +41,7 @@ use object_store::{
 
 pub(crate) use self::disk::{Disk, LocalDisk};
 use self::upload::Upload;
+pub use self::verified::VerifiedStore;
 use self::write::{Publish, Writer};
 use crate::error::Error;
 
