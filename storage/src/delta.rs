@@ -14,14 +14,16 @@
 
 mod action;
 mod attested;
+mod tables;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use deltalake_core::checkpoints::{cleanup_metadata, create_checkpoint};
 use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties};
-use deltalake_core::kernel::{Action, Metadata, MetadataExt, StructType, Transaction};
+use deltalake_core::kernel::{Action, Add, Metadata, MetadataExt, StructType, Transaction};
 use deltalake_core::logstore::{LogStore, LogStoreRef, StorageConfig, default_logstore};
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
@@ -33,6 +35,7 @@ use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use url::Url;
 
+pub(crate) use self::tables::TableLogs;
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::layout::{DATE_COLUMN, delta_schema};
@@ -186,10 +189,56 @@ impl TableLog {
             }
         }
         fail::fail_point!("delta-after-commit");
-        if attempt > 0 && (self.version() + 1).is_multiple_of(self.checkpoint_commits) {
-            self.checkpoint().await;
+        if attempt > 0 {
+            self.checkpoint_if_due().await;
         }
         Ok(self.version())
+    }
+
+    /// Puts `added`, which hold the same rows, in the place of `removed`, in one step. `false` when a file of
+    /// `removed` is not in the table any more and `added` are not in it either: another process was faster.
+    ///
+    /// # Errors
+    /// [`Error::Delta`] when the store cannot be written or read: it may have happened, and may be tried again.
+    pub async fn replace(
+        &mut self,
+        removed: &[Arc<DataFile>],
+        added: &[DataFile],
+        app_id: &str,
+    ) -> Result<bool> {
+        for attempt in 1.. {
+            let live: HashSet<Path> = self.files()?.into_iter().map(|file| file.path).collect();
+            if added.iter().all(|file| live.contains(&file.path)) && !added.is_empty() {
+                break;
+            }
+            if !removed.iter().all(|file| live.contains(&file.path)) {
+                return Ok(false);
+            }
+            let now_ms = now_ms();
+            let mut actions = Vec::with_capacity(removed.len() + added.len());
+            for file in removed {
+                actions.push(Action::Remove(action::removal(&self.folder, file, now_ms)?));
+            }
+            for file in added {
+                let add = action::from_file(&self.folder, file, now_ms)?;
+                actions.push(Action::Add(Add { data_change: false, ..add }));
+            }
+            fail::fail_point!("delta-before-replace");
+            let target_size = added.iter().map(|file| file.bytes).max().unwrap_or_default();
+            let target_size = i64::try_from(target_size).unwrap_or(i64::MAX);
+            let operation = DeltaOperation::Optimize { predicate: None, target_size };
+            let transaction = self.transaction_version(app_id).map(|version| (app_id, version));
+            let properties = CommitProperties::default();
+            let written = self.write(actions, properties, operation, transaction).await;
+            let Err(error) = written else { break };
+            tracing::warn!(%error, table = %self.folder, attempt, "the commit failed, reading the log again");
+            if attempt == COMMIT_ATTEMPTS || self.reload(app_id).await.is_err() {
+                return Err(error);
+            }
+        }
+        fail::fail_point!("delta-after-replace");
+        self.checkpoint_if_due().await;
+        Ok(true)
     }
 
     async fn try_commit(
@@ -199,7 +248,7 @@ impl TableLog {
         version: i64,
         schema: Option<&TableSchema>,
     ) -> Result<()> {
-        let now_ms = i64::try_from(clock::now().unix_millis()).unwrap_or(i64::MAX);
+        let now_ms = now_ms();
         let mut actions = Vec::with_capacity(files.len() + 1);
         if let Some(metadata) = schema.map(|schema| self.grown(schema)).transpose()?.flatten() {
             actions.push(Action::Metadata(metadata));
@@ -208,23 +257,35 @@ impl TableLog {
             actions.push(Action::Add(action::from_file(&self.folder, file, now_ms)?));
         }
         let transaction = Transaction::new_with_last_update(app_id, version, Some(now_ms));
-        // The loop in `commit` retries, because only it looks whether the commit is there already; and a
-        // checkpoint that fails must not make a commit look failed.
-        let properties = CommitProperties::default()
-            .with_application_transaction(transaction)
-            .with_metadata([self.attest(&actions, app_id, version)?])
-            .with_max_retries(0)
-            .with_create_checkpoint(false)
-            .with_cleanup_expired_logs(Some(false));
+        let properties = CommitProperties::default().with_application_transaction(transaction);
         let operation = DeltaOperation::Write {
             mode: SaveMode::Append,
             partition_by: Some(vec![DATE_COLUMN.to_owned()]),
             predicate: None,
         };
+        self.write(actions, properties, operation, Some((app_id, version))).await?;
+        self.transactions.insert(app_id.to_owned(), Some(version));
+        Ok(())
+    }
+
+    /// Puts the next entry of the log, once. `transaction` is this process's newest after it.
+    async fn write(
+        &mut self,
+        actions: Vec<Action>,
+        properties: CommitProperties,
+        operation: DeltaOperation,
+        transaction: Option<(&str, i64)>,
+    ) -> Result<()> {
+        // The callers retry, because only they look whether their commit is there already; and a checkpoint that
+        // fails must not make a commit look failed.
+        let properties = properties
+            .with_metadata([self.attest(&actions, transaction)?])
+            .with_max_retries(0)
+            .with_create_checkpoint(false)
+            .with_cleanup_expired_logs(Some(false));
         let commit = CommitBuilder::from(properties).with_actions(actions);
         let done = commit.build(Some(&self.state), Arc::clone(&self.log_store), operation).await?;
         self.state = done.snapshot();
-        self.transactions.insert(app_id.to_owned(), Some(version));
         Ok(())
     }
 
@@ -267,6 +328,12 @@ impl TableLog {
         Ok(())
     }
 
+    async fn checkpoint_if_due(&self) {
+        if (self.version() + 1).is_multiple_of(self.checkpoint_commits) {
+            self.checkpoint().await;
+        }
+    }
+
     /// Writes a checkpoint and removes log entries that are older than the retention. A failure costs only
     /// time, so it is logged and the next one tried at its turn.
     async fn checkpoint(&self) {
@@ -280,6 +347,10 @@ impl TableLog {
             tracing::warn!(%error, table = %self.folder, "no checkpoint of the table's log");
         }
     }
+}
+
+fn now_ms() -> i64 {
+    i64::try_from(clock::now().unix_millis()).unwrap_or(i64::MAX)
 }
 
 /// The log store of the table in `folder` of `store`.

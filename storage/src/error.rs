@@ -96,6 +96,15 @@ impl Error {
         }
     }
 
+    /// The operating system's kind of an input or output error; `None` for other errors.
+    #[must_use]
+    pub fn io_kind(&self) -> Option<io::ErrorKind> {
+        match self {
+            Self::Io { source, .. } => Some(source.kind()),
+            _ => None,
+        }
+    }
+
     /// Wraps an input or output error with what was being done, and where.
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();

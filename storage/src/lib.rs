@@ -8,6 +8,7 @@
 
 pub mod catalog;
 pub mod clock;
+pub mod compaction;
 pub mod delta;
 pub mod disk;
 pub mod engine;

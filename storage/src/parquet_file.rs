@@ -11,11 +11,11 @@
 //! Invariant: a file that has its name is complete, and its checksum is [`WrittenFile::checksum`]. The Parquet
 //! crate (59) checks page checksums but cannot write them; the checksum of the file stands in for them.
 
+mod read;
 mod stats;
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
@@ -28,10 +28,11 @@ use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
 
+pub use self::read::read_sorted;
+use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Result};
 use crate::layout::REMAINDER_COLUMN;
 use crate::model::{TIME_COLUMN, TableSchema, TimeRange, Timestamp};
-use crate::object::{Disk, LocalDisk};
 
 /// Rows of one row group. Sizes of 16 Ki to 1 Mi differ by 3 % in bytes; this bounds what a reader decodes for
 /// one group to some 40 MB with ten columns, and lets a large file be read by several threads.
@@ -85,17 +86,13 @@ pub struct WrittenFile {
 }
 
 /// Writes `batch`, as [`physical_batch`](crate::layout::physical_batch) made it and sorted as `settings` say,
-/// to `path`, whose folder exists, over whatever is there. On return the file is durable under its name.
+/// to `path` of `disk`, whose folder exists, over whatever is there. On return the file is durable under its name.
 /// Blocks.
 ///
 /// # Errors
 /// [`Error::Internal`] when there are no rows; [`Error::Io`] and [`Error::Parquet`] when it cannot be written:
 /// then nothing is at `path` that was not there before.
-pub fn write(path: &Path, batch: &RecordBatch, settings: &Settings) -> Result<WrittenFile> {
-    write_on(&LocalDisk, path, batch, settings)
-}
-
-fn write_on(disk: &dyn Disk, path: &Path, batch: &RecordBatch, settings: &Settings) -> Result<WrittenFile> {
+pub fn write(disk: &dyn Disk, path: &Path, batch: &RecordBatch, settings: &Settings) -> Result<WrittenFile> {
     let times = time_range(batch)?;
     let folder = path.parent().ok_or_else(|| Error::Internal("a data file lies in no folder".to_owned()))?;
     let temporary = temporary_path(path);
@@ -110,8 +107,8 @@ fn write_on(disk: &dyn Disk, path: &Path, batch: &RecordBatch, settings: &Settin
         }
     };
     fail::fail_point!("parquet-written");
-    disk.rename(&temporary, path).map_err(Error::io("cannot rename", &temporary))?;
-    disk.sync_folder(folder).map_err(Error::io("cannot sync the folder", folder))?;
+    disk.rename(&temporary, path)?;
+    disk.sync_folder(folder)?;
     Ok(WrittenFile { bytes, rows: batch.num_rows() as u64, times, stats: stats::json(batch)?, checksum })
 }
 
@@ -125,34 +122,29 @@ fn temporary_path(path: &Path) -> PathBuf {
 /// Writes and syncs the file. Returns its size and checksum.
 fn encode(disk: &dyn Disk, path: &Path, batch: &RecordBatch, settings: &Settings) -> Result<(u64, u32)> {
     match disk.remove(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            return Err(Error::io("cannot remove", path)(error));
-        }
+        Err(error) if error.io_kind() != Some(ErrorKind::NotFound) => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    let file = disk.create_file(path).map_err(Error::io("cannot create", path))?;
-    let sink = Sink { disk, file, path, bytes: 0, checksum: 0 };
+    let sink = Sink { file: disk.create_new(path)?, bytes: 0, checksum: 0 };
     let mut sink = BufWriter::with_capacity(WRITE_BYTES, sink);
     let mut writer = ArrowWriter::try_new(&mut sink, batch.schema(), Some(properties(batch, settings)?))?;
     writer.write(batch)?;
     writer.close()?;
     let sink = sink.into_inner().map_err(|error| Error::io("cannot write", path)(error.into_error()))?;
-    disk.sync_file(&sink.file, path).map_err(Error::io("cannot sync", path))?;
+    sink.file.sync_all()?;
     Ok((sink.bytes, sink.checksum))
 }
 
 /// A file that counts and checks what is written to it.
-struct Sink<'a> {
-    disk: &'a dyn Disk,
-    file: File,
-    path: &'a Path,
+struct Sink {
+    file: Box<dyn DiskFile>,
     bytes: u64,
     checksum: u32,
 }
 
-impl Write for Sink<'_> {
+impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.disk.write_at(&self.file, self.path, bytes, self.bytes)?;
+        self.file.write_at(self.bytes, bytes).map_err(io_error)?;
         self.checksum = crc32c::crc32c_append(self.checksum, bytes);
         self.bytes += bytes.len() as u64;
         Ok(bytes.len())
@@ -160,6 +152,14 @@ impl Write for Sink<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// The error as the Parquet writer passes it on: its kind stays.
+fn io_error(error: Error) -> io::Error {
+    match error {
+        Error::Io { source, .. } => source,
+        other => io::Error::other(other),
     }
 }
 

@@ -1,23 +1,22 @@
 //! Turns the stored rows of one source (files that overlap nothing, one file, or the memory) into the columns
-//! that SQL shows, and says which source they came from where sources must be merged.
+//! that SQL shows.
 //!
-//! Invariants: the input has the columns that the logical ones need; a ranked source gives rows in the order of
-//! its input, one partition in the order of all tags and time; what the plan reads stays on disk and accounted in memory while
-//! the plan lives (`pins`).
+//! Invariants: the input has the columns that the logical ones need; what the plan reads stays on disk and
+//! accounted in memory while the plan lives (`pins`).
 
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampNanosecondType};
+use arrow::datatypes::TimestampNanosecondType;
 use datafusion::common::Statistics;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::config::ConfigOptions;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{EquivalenceProperties, LexOrdering, PhysicalExpr};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{EmissionType, ReplaceChildrenOptions};
 use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -27,7 +26,6 @@ use datafusion::physical_plan::{
 use futures::StreamExt;
 use storage::model::{DataFile, TableSchema, TimeRange, Timestamp};
 
-use super::order::{RANK_COLUMN, merge_order};
 use super::stored;
 
 /// What must stay as it is while the rows are read.
@@ -63,8 +61,6 @@ impl Columns {
 pub(super) struct LogicalRowsExec {
     input: Arc<dyn ExecutionPlan>,
     columns: Columns,
-    /// With a rank the columns must be all tags, time, then fields; the rank is added as the last column.
-    rank: Option<u32>,
     pins: Arc<Pins>,
     /// Of all rows together, if known.
     statistics: Option<Arc<Statistics>>,
@@ -79,55 +75,29 @@ impl LogicalRowsExec {
         pins: Pins,
         statistics: Option<Statistics>,
     ) -> Result<Self> {
-        Self::new(input, columns, None, Arc::new(pins), statistics.map(Arc::new))
-    }
-
-    /// Rows to be merged with those of other sources, of which those with a greater rank win. `columns` must
-    /// be all tags, time, then fields.
-    pub(super) fn ranked(
-        input: Arc<dyn ExecutionPlan>,
-        columns: Columns,
-        rank: u32,
-        pins: Pins,
-    ) -> Result<Self> {
-        Self::new(input, columns, Some(rank), Arc::new(pins), None)
+        Self::new(input, columns, Arc::new(pins), statistics.map(Arc::new))
     }
 
     fn new(
         input: Arc<dyn ExecutionPlan>,
         columns: Columns,
-        rank: Option<u32>,
         pins: Arc<Pins>,
         statistics: Option<Arc<Statistics>>,
     ) -> Result<Self> {
-        let schema = output_schema(&columns, rank)?;
-        let order: Vec<LexOrdering> = match rank {
-            Some(_) => vec![merge_order(&columns.table, &schema)?],
-            None => Vec::new(),
-        };
+        let schema = Arc::new(columns.table.logical_arrow().project(&columns.positions)?);
         let properties = PlanProperties::new(
-            EquivalenceProperties::new_with_orderings(schema, order),
+            EquivalenceProperties::new(schema),
             input.output_partitioning().clone(),
             EmissionType::Incremental,
             input.boundedness(),
         );
-        Ok(Self { input, columns, rank, pins, statistics, properties: Arc::new(properties) })
+        Ok(Self { input, columns, pins, statistics, properties: Arc::new(properties) })
     }
 
     fn over(&self, input: Arc<dyn ExecutionPlan>) -> Result<Self> {
         let (pins, statistics) = (Arc::clone(&self.pins), self.statistics.clone());
-        Self::new(input, self.columns.clone(), self.rank, pins, statistics)
+        Self::new(input, self.columns.clone(), pins, statistics)
     }
-}
-
-/// The logical columns, and the rank if there is one.
-fn output_schema(columns: &Columns, rank: Option<u32>) -> Result<SchemaRef> {
-    let logical = columns.table.logical_arrow().project(&columns.positions)?;
-    if rank.is_none() {
-        return Ok(Arc::new(logical));
-    }
-    let rank = Arc::new(Field::new(RANK_COLUMN, DataType::UInt32, false));
-    Ok(Arc::new(Schema::new(logical.fields().iter().cloned().chain([rank]).collect::<Vec<_>>())))
 }
 
 impl DisplayAs for LogicalRowsExec {
@@ -139,10 +109,7 @@ impl DisplayAs for LogicalRowsExec {
         if let Some(within) = self.columns.within {
             write!(f, ", within={}..{}", within.min, within.max)?;
         }
-        match self.rank {
-            Some(rank) => write!(f, ", rank={rank}"),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }
 
@@ -161,7 +128,7 @@ impl ExecutionPlan for LogicalRowsExec {
     }
 
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        // Rows that are handed round lose the order that a ranked source promises.
+        // To turn rows into others is cheaper than to hand them round.
         vec![false]
     }
 
@@ -202,21 +169,17 @@ impl ExecutionPlan for LogicalRowsExec {
         target_partitions: usize,
         config: &ConfigOptions,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        if self.rank.is_some() {
-            return Ok(None);
-        }
         let input = self.input.repartitioned(target_partitions, config)?;
         input.map(|input| Ok(Arc::new(self.over(input)?) as Arc<dyn ExecutionPlan>)).transpose()
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let input = self.input.execute(partition, context)?;
-        let (columns, rank) = (self.columns.clone(), self.rank);
+        let columns = self.columns.clone();
         let (schema, pins) = (self.schema(), Arc::clone(&self.pins));
-        let output = Arc::clone(&schema);
         let rows = input.map(move |batch| {
             let _held = &pins;
-            convert(&batch?, &columns, rank, &output)
+            convert(&batch?, &columns)
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
     }
@@ -233,20 +196,12 @@ impl ExecutionPlan for LogicalRowsExec {
     }
 }
 
-fn convert(
-    batch: &RecordBatch,
-    columns: &Columns,
-    rank: Option<u32>,
-    output: &SchemaRef,
-) -> Result<RecordBatch> {
-    let mut logical = stored::to_logical(&columns.table, batch, &columns.read_positions())?;
-    if let Some(within) = columns.within {
-        logical = rows_within(&logical, within)?;
+fn convert(batch: &RecordBatch, columns: &Columns) -> Result<RecordBatch> {
+    let logical = stored::to_logical(&columns.table, batch, &columns.read_positions())?;
+    match columns.within {
+        Some(within) => rows_within(&logical, within),
+        None => Ok(logical),
     }
-    let Some(rank) = rank else { return Ok(logical) };
-    let rank = Arc::new(UInt32Array::from_value(rank, logical.num_rows())) as ArrayRef;
-    let arrays = logical.columns().iter().cloned().chain([rank]).collect();
-    Ok(RecordBatch::try_new(Arc::clone(output), arrays)?)
 }
 
 /// The rows whose time, the last column, lies in the stretch; without that column.

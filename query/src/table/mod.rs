@@ -5,7 +5,7 @@
 //! 2. Files that cannot hold such rows are left out. The memory is sorted, of wanted rows only.
 //! 3. Time is cut into stretches, in which one of the sources that are left (each file, and the memory as the
 //!    newest) has rows, or more than one.
-//! 4. A source alone in its stretch is read as it is. The others are merged by tags, time and rank, and
+//! 4. A source alone in its stretch is read as it is. The others are merged by series and time:
 //!    [`LastWriteWinsExec`] makes one row of each point.
 //!
 //! Invariants (VIEW-2): nothing but tests of identity acts below the merge; every filter is reported as inexact,
@@ -16,7 +16,6 @@ mod lanes;
 mod last_write;
 mod logical_rows;
 mod memory;
-mod order;
 mod overlap;
 mod stored;
 
@@ -32,7 +31,6 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
-use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::union::UnionExec;
 use storage::engine::Engine;
 use storage::model::{DataFile, FilePlace, TableSchema, TimeRange};
@@ -205,25 +203,23 @@ impl Scan {
 
     /// Sources that overlap, oldest first, in one stretch, as one row per point.
     fn merged(&self, sources: &[&RowSource], within: TimeRange) -> Result<Arc<dyn ExecutionPlan>> {
-        let keys = order::key_columns(&self.table);
-        let mut fields: Vec<usize> = self.positions.iter().copied().filter(|p| *p >= keys).collect();
-        fields.sort_unstable();
-        fields.dedup();
-        let positions: Vec<usize> = (0..keys).chain(fields).collect();
-        let wanted = self.positions.iter().filter_map(|p| positions.iter().position(|q| q == p));
-        let wanted = wanted.collect();
-        let mut inputs: Vec<Arc<dyn ExecutionPlan>> = Vec::with_capacity(sources.len());
-        for (source, rank) in sources.iter().zip(0..) {
-            let times = clip(source.extent().times, self.times);
-            let whole = times.min >= within.min && times.max <= within.max;
-            let columns = self.columns(positions.clone(), (!whole).then_some(within));
-            let (input, pins) = self.read(source, &columns, within)?;
-            inputs.push(Arc::new(LogicalRowsExec::ranked(input, columns, rank, pins)?));
+        // A point is found by all its tags and its time, whatever is wanted of it.
+        let identity = 0..=self.table.tags.len();
+        let fields = self.positions.iter().copied().filter(|position| !identity.contains(position));
+        let read = self.columns(identity.clone().chain(fields).collect(), None);
+        let (mut inputs, mut pins) = (Vec::with_capacity(sources.len()), Vec::with_capacity(sources.len()));
+        for source in sources {
+            let (input, pin) = self.read(source, &read, within)?;
+            inputs.push(input);
+            pins.push(pin);
         }
-        let union = UnionExec::try_new(inputs)?;
-        let order = order::merge_order(&self.table, &union.schema())?;
-        let merge = Arc::new(SortPreservingMergeExec::new(order.clone(), union));
-        Ok(Arc::new(LastWriteWinsExec::new(merge, keys, wanted, order)?))
+        let inside = |source: &&RowSource| {
+            let times = source.extent().times;
+            times.min >= within.min && times.max <= within.max
+        };
+        let stretch = (!sources.iter().all(inside)).then_some(within);
+        let columns = self.columns(self.positions.clone(), stretch);
+        Ok(Arc::new(LastWriteWinsExec::new(inputs, columns, pins)?))
     }
 
     /// Reads what `columns` need of one source, in its order. Rows outside of `times` may be left out.

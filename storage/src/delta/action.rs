@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use deltalake_core::kernel::Add;
+use deltalake_core::kernel::{Add, Remove};
 use object_store::path::Path;
 
 use crate::error::{Error, Result};
@@ -26,9 +26,7 @@ const ACTION_CHECKSUM: &str = "busbar.actionCrc32c";
 
 /// The action that adds `file` to the table in `folder`, at `now_ms` since 1970.
 pub(super) fn from_file(folder: &Path, file: &DataFile, now_ms: i64) -> Result<Add> {
-    let parts = file.path.prefix_match(folder).filter(|_| file.place == FilePlace::Table);
-    let parts = parts.ok_or_else(|| Error::Internal(format!("{} is not in {folder}", file.path)))?;
-    let path = parts.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/");
+    let path = path_in(folder, file)?;
     let tags = [
         (MIN_SEQUENCE, file.sequences.min.to_string()),
         (MAX_SEQUENCE, file.sequences.max.to_string()),
@@ -67,6 +65,27 @@ fn action_checksum(add: &Add) -> u32 {
         let length = (text.len() as u64).to_le_bytes();
         crc32c::crc32c_append(crc32c::crc32c_append(checksum, &length), text.as_bytes())
     })
+}
+
+/// The action that removes `file` from the table in `folder`, at `now_ms` since 1970, because other files hold its
+/// rows.
+pub(super) fn removal(folder: &Path, file: &DataFile, now_ms: i64) -> Result<Remove> {
+    Ok(Remove {
+        path: path_in(folder, file)?,
+        deletion_timestamp: Some(now_ms),
+        data_change: false,
+        extended_file_metadata: Some(true),
+        partition_values: Some(HashMap::from([(DATE_COLUMN.to_owned(), Some(date_text(file.date)?))])),
+        size: i64::try_from(file.bytes).ok(),
+        ..Remove::default()
+    })
+}
+
+/// The path of a file from its table's folder.
+fn path_in(folder: &Path, file: &DataFile) -> Result<String> {
+    let parts = file.path.prefix_match(folder).filter(|_| file.place == FilePlace::Table);
+    let parts = parts.ok_or_else(|| Error::Internal(format!("{} is not in {folder}", file.path)))?;
+    Ok(parts.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/"))
 }
 
 /// The file that an action of the table in `folder` added.

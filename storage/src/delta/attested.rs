@@ -23,8 +23,8 @@ struct Attestation {
     files: u64,
     /// The sum of the CRC-32C of all paths, so that it does not depend on their order.
     paths: u64,
-    /// The newest transaction: name and version.
-    transaction: (String, i64),
+    /// The newest transaction of whoever committed: name and version.
+    transaction: Option<(String, i64)>,
 }
 
 impl Attestation {
@@ -41,8 +41,13 @@ impl Attestation {
 
 impl TableLog {
     /// What `commitInfo` says of the table when `actions` are committed on top of what this value knows.
-    pub(super) fn attest(&self, actions: &[Action], app_id: &str, version: i64) -> Result<(String, Value)> {
-        let mut now = self.attestation(app_id, version)?;
+    pub(super) fn attest(
+        &self,
+        actions: &[Action],
+        transaction: Option<(&str, i64)>,
+    ) -> Result<(String, Value)> {
+        let transaction = transaction.map(|(app_id, version)| (app_id.to_owned(), version));
+        let mut now = self.attestation(transaction)?;
         for action in actions {
             match action {
                 Action::Add(add) => now.add(&add.path),
@@ -70,23 +75,21 @@ impl TableLog {
         };
         let said: Attestation =
             serde_json::from_value(said).map_err(|_| damaged("its newest commit is not readable"))?;
-        let found = self.attestation(&said.transaction.0, said.transaction.1)?;
+        let found = self.attestation(said.transaction.clone())?;
         if found != said {
             let (has, must) = (found.files, said.files);
             return Err(damaged(&format!("it names {has} files, and its newest commit says {must} others")));
         }
-        let known = self.transaction_version(app_id).filter(|_| said.transaction.0 == app_id);
-        if known.is_some_and(|known| known != said.transaction.1) {
-            return Err(damaged("its newest transaction is not the one that was committed"));
+        match said.transaction {
+            Some((name, version)) if name == app_id && self.transaction_version(app_id) != Some(version) => {
+                Err(damaged("its newest transaction is not the one that was committed"))
+            }
+            _ => Ok(()),
         }
-        if known.is_none() && said.transaction.0 == app_id {
-            return Err(damaged("its newest transaction is missing"));
-        }
-        Ok(())
     }
 
-    fn attestation(&self, app_id: &str, version: i64) -> Result<Attestation> {
-        let mut now = Attestation { files: 0, paths: 0, transaction: (app_id.to_owned(), version) };
+    fn attestation(&self, transaction: Option<(String, i64)>) -> Result<Attestation> {
+        let mut now = Attestation { files: 0, paths: 0, transaction };
         for file in self.state.snapshot().try_log_data()?.iter() {
             now.add(&file.path());
         }

@@ -18,13 +18,14 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use self::flaky::{Fault, FlakyStore};
 use super::*;
+use crate::disk::LocalDisk;
+use crate::disk::recording::RecordingDisk;
 use crate::layout::{date_of, logical_batch, partition_folder, physical_batch, table_folder};
 use crate::model::{
     ColumnId, DatabaseName, FieldColumn, FieldSchema, FieldType, FilePlace, PhysicalColumn, SequenceRange,
     TableId, TableName, TagSchema, Timestamp,
 };
 use crate::object::DurableLocalStore;
-use crate::object::recording::RecordingDisk;
 use crate::parquet_file;
 
 const APP: &str = "node-1:epoch";
@@ -73,7 +74,8 @@ impl Rig {
         let batch = physical_batch(&self.schema, vec![Arc::new(device)], &times, &fields).unwrap();
         let staged = self.root.path().join("staged.parquet");
         let written =
-            parquet_file::write(&staged, &batch, &parquet_file::Settings::of(&self.schema)).unwrap();
+            parquet_file::write(&LocalDisk, &staged, &batch, &parquet_file::Settings::of(&self.schema))
+                .unwrap();
         let date = date_of(Timestamp::from_nanos(start));
         let day = partition_folder(date).unwrap();
         let path = Path::parse(format!("{}/{day}/{sequence:016x}.parquet", self.folder())).unwrap();
@@ -241,8 +243,8 @@ async fn thirty_commits_with_checkpoints_keep_every_file_and_number() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_returned_commit_and_its_checkpoint_survive_a_power_cut() {
     let mut rig = Rig::new("db", "°C");
-    let disk = Arc::new(RecordingDisk::default());
-    rig.store = Arc::new(DurableLocalStore::open_on(rig.root.path(), disk.clone()).unwrap());
+    let disk = RecordingDisk::default();
+    rig.store = Arc::new(DurableLocalStore::open_on(rig.root.path(), Arc::new(disk.clone())).unwrap());
     let mut log = rig.create().await;
     log.checkpoint_commits = 2;
     let file = rig.file(DAY, 1, 5).await;

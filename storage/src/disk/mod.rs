@@ -1,26 +1,32 @@
-//! The disk as the log and other durable files see it: a seam, so that a test can watch the order of writes
-//! and syncs, or make one fail.
+//! The disk as everything durable sees it, log, definitions, staged files and local tables alike: a seam, so that
+//! a test can watch the order of writes and syncs, make one fail, or cut the power.
 //!
-//! Invariant: what a method promises is true of the medium on return, not of a cache, where it says *durable*.
+//! Invariants: what a method promises is true of the medium on return, not of a cache, where it says *durable*.
+//! Nothing here is clever: what must be called in which order is decided by the callers. A failure is
+//! [`Error::Io`](crate::Error::Io), whose kind ([`Error::io_kind`](crate::Error::io_kind)) is the operating system's.
 
+mod local;
 mod observed;
+#[cfg(test)]
+pub(crate) mod recording;
 
 use std::fmt::Debug;
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::SystemTime;
 
+pub use local::LocalDisk;
 pub use observed::{ObservedDisk, Observer, Operation};
 
 use crate::error::{Error, Result};
 
 /// A disk.
 pub trait Disk: Debug + Send + Sync {
-    /// Makes the folder and its parents, durably.
+    /// Makes one folder; its parent exists. Durable after [`Disk::sync_folder`] of the parent.
     ///
     /// # Errors
-    /// The failure of the disk.
-    fn create_folder(&self, path: &Path) -> Result<()>;
+    /// `AlreadyExists` when something has the name; the failure of the disk.
+    fn make_folder(&self, path: &Path) -> Result<()>;
 
     /// Opens a file for reading and writing; makes it if `create`.
     ///
@@ -28,19 +34,43 @@ pub trait Disk: Debug + Send + Sync {
     /// The failure of the disk.
     fn open(&self, path: &Path, create: bool) -> Result<Box<dyn DiskFile>>;
 
-    /// The names of the files in a folder, in order.
+    /// Opens a file that is there, to be read only.
+    ///
+    /// # Errors
+    /// The failure of the disk.
+    fn open_to_read(&self, path: &Path) -> Result<Box<dyn DiskFile>>;
+
+    /// Makes a file that did not exist, to be read and written.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when something has the name; the failure of the disk.
+    fn create_new(&self, path: &Path) -> Result<Box<dyn DiskFile>>;
+
+    /// What is at a path.
+    ///
+    /// # Errors
+    /// `NotFound` when nothing is; the failure of the disk.
+    fn metadata(&self, path: &Path) -> Result<Metadata>;
+
+    /// The names in a folder, in order.
     ///
     /// # Errors
     /// The failure of the disk.
     fn list(&self, folder: &Path) -> Result<Vec<String>>;
 
-    /// Renames a file within its folder. Durable after [`Disk::sync_folder`].
+    /// Moves a file over whatever is at `to`. Durable after [`Disk::sync_folder`] of both folders.
     ///
     /// # Errors
     /// The failure of the disk.
     fn rename(&self, from: &Path, to: &Path) -> Result<()>;
 
-    /// Removes a file. Durable after [`Disk::sync_folder`].
+    /// Gives a file a second name. Durable after [`Disk::sync_folder`].
+    ///
+    /// # Errors
+    /// `AlreadyExists` when something is at `to`; the failure of the disk.
+    fn link(&self, from: &Path, to: &Path) -> Result<()>;
+
+    /// Removes a file's name. Durable after [`Disk::sync_folder`].
     ///
     /// # Errors
     /// The failure of the disk.
@@ -49,8 +79,30 @@ pub trait Disk: Debug + Send + Sync {
     /// Makes creations, renames and removals in a folder durable.
     ///
     /// # Errors
-    /// The failure of the disk.
+    /// The failure of the disk. What is durable is unknown then, and a second sync would not tell.
     fn sync_folder(&self, folder: &Path) -> Result<()>;
+
+    /// Makes the folder and its missing parents, each durable in its own parent.
+    ///
+    /// # Errors
+    /// The failure of the disk.
+    fn create_folder(&self, path: &Path) -> Result<()> {
+        match self.metadata(path) {
+            Ok(found) if found.is_folder => return Ok(()),
+            Ok(_) => return Err(Error::io("create folder", path)(ErrorKind::AlreadyExists.into())),
+            Err(error) if error.io_kind() == Some(ErrorKind::NotFound) => {}
+            Err(error) => return Err(error),
+        }
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = parent.unwrap_or_else(|| Path::new("."));
+        self.create_folder(parent)?;
+        match self.make_folder(path) {
+            // Another task was quicker and may not have synced it yet.
+            Err(error) if error.io_kind() != Some(ErrorKind::AlreadyExists) => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        self.sync_folder(parent)
+    }
 }
 
 /// An open file.
@@ -71,7 +123,15 @@ pub trait DiskFile: Debug + Send + Sync {
     ///
     /// # Errors
     /// The failure of the disk.
-    fn length(&self) -> Result<u64>;
+    fn length(&self) -> Result<u64> {
+        Ok(self.metadata()?.bytes)
+    }
+
+    /// What the file is.
+    ///
+    /// # Errors
+    /// The failure of the disk.
+    fn metadata(&self) -> Result<Metadata>;
 
     /// Cuts or extends the file.
     ///
@@ -84,90 +144,37 @@ pub trait DiskFile: Debug + Send + Sync {
     /// # Errors
     /// The failure of the disk. What is durable is unknown then: the caller must not go on (LOG-4).
     fn sync(&self) -> Result<()>;
+
+    /// As [`sync`](Self::sync), and the file's times too (`fsync`).
+    ///
+    /// # Errors
+    /// As [`sync`](Self::sync).
+    fn sync_all(&self) -> Result<()>;
 }
 
-/// The machine's own file system.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct LocalDisk;
-
-#[derive(Debug)]
-struct LocalFile {
-    file: File,
-    path: PathBuf,
+/// What is known of a file or folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metadata {
+    /// Whether it is a folder.
+    pub is_folder: bool,
+    /// Its length.
+    pub bytes: u64,
+    /// When it was last written.
+    pub modified: SystemTime,
+    /// Its number on the disk, which a rename does not change.
+    pub inode: u64,
 }
 
-impl Disk for LocalDisk {
-    fn create_folder(&self, path: &Path) -> Result<()> {
-        if path.is_dir() {
-            return Ok(());
-        }
-        fs::create_dir_all(path).map_err(Error::io("create folder", path))?;
-        // A new folder is an entry of its parent, which may be new as well.
-        for folder in path.ancestors().skip(1).take_while(|p| !p.as_os_str().is_empty()) {
-            self.sync_folder(folder)?;
-        }
-        Ok(())
-    }
-
-    fn open(&self, path: &Path, create: bool) -> Result<Box<dyn DiskFile>> {
-        let file = OpenOptions::new().read(true).write(true).create(create).truncate(false).open(path);
-        let file = file.map_err(Error::io("open", path))?;
-        Ok(Box::new(LocalFile { file, path: path.into() }))
-    }
-
-    fn list(&self, folder: &Path) -> Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(folder).map_err(Error::io("list", folder))? {
-            let entry = entry.map_err(Error::io("list", folder))?;
-            if let Ok(name) = entry.file_name().into_string() {
-                names.push(name);
-            }
-        }
-        names.sort();
-        Ok(names)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        fs::rename(from, to).map_err(Error::io("rename", from))
-    }
-
-    fn remove(&self, path: &Path) -> Result<()> {
-        fs::remove_file(path).map_err(Error::io("remove", path))
-    }
-
-    fn sync_folder(&self, folder: &Path) -> Result<()> {
-        let open = File::open(folder).map_err(Error::io("open folder", folder))?;
-        open.sync_all().map_err(Error::io("sync folder", folder))
-    }
-}
-
-impl DiskFile for LocalFile {
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        self.file.write_all_at(bytes, offset).map_err(Error::io("write", &self.path))
-    }
-
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
-        let mut filled = 0;
-        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match self.file.read_at(rest, offset + filled as u64) {
-                Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Error::io("read", &self.path)(error)),
-            }
-        }
-        Ok(filled)
-    }
-
-    fn length(&self) -> Result<u64> {
-        Ok(self.file.metadata().map_err(Error::io("read length of", &self.path))?.len())
-    }
-
-    fn set_length(&self, length: u64) -> Result<()> {
-        self.file.set_len(length).map_err(Error::io("set length of", &self.path))
-    }
-
-    fn sync(&self) -> Result<()> {
-        self.file.sync_data().map_err(Error::io("sync", &self.path))
-    }
+/// All bytes of a file.
+///
+/// # Errors
+/// The failure of the disk.
+pub(crate) fn read_file(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>> {
+    let file = disk.open_to_read(path)?;
+    let length = usize::try_from(file.length()?)
+        .map_err(|_| Error::LimitExceeded(format!("{} does not fit into memory", path.display())))?;
+    let mut bytes = vec![0; length];
+    let read = file.read_at(0, &mut bytes)?;
+    bytes.truncate(read);
+    Ok(bytes)
 }

@@ -5,13 +5,15 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Disk, DiskFile, LocalDisk};
+use super::{Disk, DiskFile, LocalDisk, Metadata};
 use crate::error::Result;
 
 /// An operation that is about to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
-    /// Bytes are written to a file.
+    /// A folder is made.
+    MakeFolder,
+    /// Bytes are written to a file, or its length is changed.
     Write,
     /// A file is made durable.
     Sync,
@@ -19,6 +21,8 @@ pub enum Operation {
     Open,
     /// A file is renamed.
     Rename,
+    /// A file gets a second name.
+    Link,
     /// A file is removed.
     Remove,
     /// A folder is made durable.
@@ -29,9 +33,10 @@ pub enum Operation {
 /// and the operation is not done.
 pub type Observer = dyn Fn(Operation, &Path) -> Result<()> + Send + Sync;
 
-/// The local disk, observed.
+/// A disk, observed.
 #[derive(Clone)]
 pub struct ObservedDisk {
+    inner: Arc<dyn Disk>,
     observer: Arc<Observer>,
 }
 
@@ -45,7 +50,17 @@ impl ObservedDisk {
     /// The local disk with this observer.
     #[must_use]
     pub fn new(observer: Arc<Observer>) -> Self {
-        Self { observer }
+        Self::over(Arc::new(LocalDisk), observer)
+    }
+
+    /// A disk with this observer.
+    #[must_use]
+    pub fn over(inner: Arc<dyn Disk>, observer: Arc<Observer>) -> Self {
+        Self { inner, observer }
+    }
+
+    fn file(&self, path: &Path, inner: Box<dyn DiskFile>) -> Box<dyn DiskFile> {
+        Box::new(ObservedFile { inner, path: path.into(), observer: Arc::clone(&self.observer) })
     }
 }
 
@@ -62,33 +77,52 @@ impl fmt::Debug for ObservedFile {
 }
 
 impl Disk for ObservedDisk {
-    fn create_folder(&self, path: &Path) -> Result<()> {
-        LocalDisk.create_folder(path)
+    fn make_folder(&self, path: &Path) -> Result<()> {
+        (self.observer)(Operation::MakeFolder, path)?;
+        self.inner.make_folder(path)
     }
 
     fn open(&self, path: &Path, create: bool) -> Result<Box<dyn DiskFile>> {
         (self.observer)(Operation::Open, path)?;
-        let inner = LocalDisk.open(path, create)?;
-        Ok(Box::new(ObservedFile { inner, path: path.into(), observer: Arc::clone(&self.observer) }))
+        Ok(self.file(path, self.inner.open(path, create)?))
+    }
+
+    fn open_to_read(&self, path: &Path) -> Result<Box<dyn DiskFile>> {
+        (self.observer)(Operation::Open, path)?;
+        Ok(self.file(path, self.inner.open_to_read(path)?))
+    }
+
+    fn create_new(&self, path: &Path) -> Result<Box<dyn DiskFile>> {
+        (self.observer)(Operation::Open, path)?;
+        Ok(self.file(path, self.inner.create_new(path)?))
+    }
+
+    fn metadata(&self, path: &Path) -> Result<Metadata> {
+        self.inner.metadata(path)
     }
 
     fn list(&self, folder: &Path) -> Result<Vec<String>> {
-        LocalDisk.list(folder)
+        self.inner.list(folder)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         (self.observer)(Operation::Rename, from)?;
-        LocalDisk.rename(from, to)
+        self.inner.rename(from, to)
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> Result<()> {
+        (self.observer)(Operation::Link, to)?;
+        self.inner.link(from, to)
     }
 
     fn remove(&self, path: &Path) -> Result<()> {
         (self.observer)(Operation::Remove, path)?;
-        LocalDisk.remove(path)
+        self.inner.remove(path)
     }
 
     fn sync_folder(&self, folder: &Path) -> Result<()> {
         (self.observer)(Operation::SyncFolder, folder)?;
-        LocalDisk.sync_folder(folder)
+        self.inner.sync_folder(folder)
     }
 }
 
@@ -102,16 +136,22 @@ impl DiskFile for ObservedFile {
         self.inner.read_at(offset, buffer)
     }
 
-    fn length(&self) -> Result<u64> {
-        self.inner.length()
+    fn metadata(&self) -> Result<Metadata> {
+        self.inner.metadata()
     }
 
     fn set_length(&self, length: u64) -> Result<()> {
+        (self.observer)(Operation::Write, &self.path)?;
         self.inner.set_length(length)
     }
 
     fn sync(&self) -> Result<()> {
         (self.observer)(Operation::Sync, &self.path)?;
         self.inner.sync()
+    }
+
+    fn sync_all(&self) -> Result<()> {
+        (self.observer)(Operation::Sync, &self.path)?;
+        self.inner.sync_all()
     }
 }

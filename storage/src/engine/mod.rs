@@ -35,11 +35,13 @@ pub use commit::{Appended, Committer, Durable, Visible};
 
 use crate::catalog::{Catalog, Definition, DefinitionQueue};
 use crate::clock;
+use crate::compaction::{CompactionConfig, Compactor};
+use crate::delta::TableLogs;
 use crate::disk::{Disk, LocalDisk};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::flush::Flusher;
 use crate::log::{Epoch, LogReader, LogWriter, RecoveryMode};
-use crate::model::{DataFile, FilePlace, FrameNumber, Sequence};
+use crate::model::{DataFile, FilePlace, FrameNumber, Sequence, TableId, TableSchema};
 use crate::object::VerifiedStore;
 use crate::series::SeriesIndex;
 use crate::tap::{CommittedGroup, Tap};
@@ -64,7 +66,11 @@ pub struct EngineConfig {
     pub consumers: Vec<&'static str>,
     /// What to do with a log that holds damage.
     pub recovery: RecoveryMode,
-    /// The disk of log and definitions.
+    /// How files are merged.
+    pub compaction: CompactionConfig,
+    /// Whether flush and compaction run when they are due; without it only when they are asked to.
+    pub background: bool,
+    /// The disk of everything but the lock: log, definitions, staged files and local tables.
     pub disk: Arc<dyn Disk>,
 }
 
@@ -81,6 +87,8 @@ impl EngineConfig {
             memory_limit: 512 << 20,
             consumers: Vec::new(),
             recovery: RecoveryMode::Strict,
+            compaction: CompactionConfig::default(),
+            background: true,
             disk: Arc::new(LocalDisk),
         }
     }
@@ -91,6 +99,7 @@ impl EngineConfig {
 pub struct Engine {
     shared: Arc<Shared>,
     flusher: Arc<Flusher>,
+    compactor: Arc<Compactor>,
     _lock: Arc<lock::DirectoryLock>,
 }
 
@@ -118,6 +127,9 @@ pub(crate) struct Shared {
     pub(crate) log_fault: OnceLock<String>,
     /// Wakes the flusher when there is something to flush.
     pub(crate) flush_wanted: Notify,
+    /// Wakes the compactor when there are new files.
+    pub(crate) compact_wanted: Notify,
+    pub(crate) tables: TableLogs,
     pub(crate) table_store: Arc<dyn ObjectStore>,
     pub(crate) staged_store: Arc<dyn ObjectStore>,
     /// The two stores for readers of data files.
@@ -157,11 +169,12 @@ impl Engine {
     /// are not what was written; the failure of disk or object store.
     pub async fn open(config: EngineConfig) -> Result<(Self, Committer)> {
         let lock = lock::DirectoryLock::take(&config.data_dir)?;
-        let (shared, tables, staged, sequence) = recovery::open(config).await?;
+        let (shared, staged, sequence) = recovery::open(config).await?;
         let shared = Arc::new(shared);
-        let flusher = Arc::new(Flusher::start(Arc::clone(&shared), tables, staged));
+        let flusher = Arc::new(Flusher::start(Arc::clone(&shared), staged));
+        let compactor = Arc::new(Compactor::start(Arc::clone(&shared)));
         let committer = Committer::new(Arc::clone(&shared), sequence);
-        Ok((Self { shared, flusher, _lock: Arc::new(lock) }, committer))
+        Ok((Self { shared, flusher, compactor, _lock: Arc::new(lock) }, committer))
     }
 
     /// Databases, tables and columns.
@@ -271,21 +284,32 @@ impl Engine {
         self.flusher.flush().await
     }
 
-    /// Stops the flusher after a last flush and ends the tap. Drop the [`Committer`] first: rows that it
+    /// Merges files as far as [`CompactionConfig`] allows it now, or, if `all`, until no date of any table has
+    /// files left that fit into one. Returns the number of merges.
+    ///
+    /// # Errors
+    /// The first failure of object store or table log; what was merged before stays merged.
+    pub async fn compact(&self, all: bool) -> Result<usize> {
+        self.compactor.run(all).await
+    }
+
+    /// Stops the compactor, and the flusher after a last flush and ends the tap. Drop the [`Committer`] first: rows that it
     /// commits afterwards stay in the log and come back at the next start.
     ///
     /// # Errors
     /// As [`flush`](Self::flush); the engine is closed all the same.
     pub async fn close(&self) -> Result<()> {
         self.shared.tap.close();
+        self.compactor.stop().await;
         self.flusher.stop().await
     }
 }
 
 impl Shared {
-    /// The name of this log's transactions in Delta tables (TXN-1).
-    pub(crate) fn app_id(&self) -> String {
-        format!("busbar-{}-{}", self.config.node, self.epoch)
+    /// The schema of a table that has rows.
+    pub(crate) fn schema(&self, table: TableId) -> Result<Arc<TableSchema>> {
+        let schema = self.catalog.table_by_id(table);
+        schema.ok_or_else(|| Error::Internal(format!("table {table} has rows and no schema")))
     }
 
     /// The store of a place that checks what it gives of a data file.

@@ -8,17 +8,17 @@
 //! 4. The clock is raised above every sequence seen (SEQ-1).
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStore;
-use object_store::local::LocalFileSystem;
 use parking_lot::Mutex;
 
 use super::{EngineConfig, Layout, Shared, batch_sequences};
 use crate::catalog::{Catalog, Definition, DefinitionQueue};
-use crate::delta::TableLog;
+use crate::delta::TableLogs;
 use crate::engine::definitions;
 use crate::engine::salvage::{self, Unexplained};
 use crate::error::{Error, Result};
@@ -34,30 +34,28 @@ use crate::view::View;
 /// Delta tables opened at a time: opening waits for the object store, not for the processor.
 const TABLES_OPENED_AT_ONCE: usize = 16;
 
-/// What [`open`] finds beside the shared state: table logs, staged sets, and the greatest sequence.
-type Opened = (Shared, HashMap<TableId, TableLog>, Vec<StagedSet>, Sequence);
+/// What [`open`] finds: the shared state, staged sets, and the greatest sequence.
+type Opened = (Shared, Vec<StagedSet>, Sequence);
 
 /// Opens the storage of a data directory that is locked.
 pub(super) async fn open(config: EngineConfig) -> Result<Opened> {
     let shared = open_log(config)?;
-    let tables = open_tables(&shared).await?;
-    let staged = StagingArea::new(&shared).adopt(|set| holds(&shared, &tables, set))?;
+    let committed = open_tables(&shared).await?;
+    let committed_up_to = |table: &TableId| committed.get(table).copied().unwrap_or_default();
+    let staged = StagingArea::new(&shared).adopt(|set| committed_up_to(&set.table) >= set.sealed_at)?;
     let mut greatest = shared.view.snapshot().sequence();
-    for (id, table) in &tables {
-        for file in table.files()? {
-            greatest = greatest.max(file.sequences.max);
-            shared.view.change(*id, |view| view.files.push(Arc::new(file)));
-        }
-    }
     for set in &staged {
         greatest = greatest.max(set.sealed_at);
         shared.view.change(set.table, |view| view.files.extend(set.files.iter().cloned()));
     }
     for schema in shared.catalog.all_tables() {
-        shared.view.change(schema.id, |view| view.files.sort_by_key(|file| file.sequences.max));
+        shared.view.change(schema.id, |view| {
+            view.files.sort_by_key(|file| file.sequences.max);
+            greatest = view.files.last().map_or(greatest, |file| greatest.max(file.sequences.max));
+        });
     }
-    let replayed = replay(&shared, &tables, &staged)?;
-    Ok((shared, tables, staged, greatest.max(replayed)))
+    let replayed = replay(&shared, committed, &staged)?;
+    Ok((shared, staged, greatest.max(replayed)))
 }
 
 fn open_log(config: EngineConfig) -> Result<Shared> {
@@ -65,6 +63,8 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
     for folder in [layout.log(), layout.staged(), layout.tables()] {
         config.disk.create_folder(&folder)?;
     }
+    // They may have been made by a process that was killed before it synced them.
+    config.disk.sync_folder(&config.data_dir)?;
     let definitions = Arc::new(DefinitionQueue::default());
     let catalog = Catalog::new(Arc::clone(&definitions));
     let series = SeriesIndex::new(Arc::clone(&definitions));
@@ -80,8 +80,8 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
             in_log.extend(decode_definitions(payload)?);
             Ok(())
         })?;
-    let table_store: Arc<dyn ObjectStore> = Arc::new(DurableLocalStore::open(&layout.tables())?);
-    let staged_store: Arc<dyn ObjectStore> = Arc::new(LocalFileSystem::new_with_prefix(layout.staged())?);
+    let table_store = store_at(&config, &layout.tables())?;
+    let staged_store = store_at(&config, &layout.staged())?;
     let restore = |definition: &Definition| match definition {
         Definition::Series { id, table, key } => series.restore(*id, *table, key),
         Definition::Given { series: next, .. } => {
@@ -104,6 +104,7 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
             Err(error) => return Err(error),
         }
     }
+    let app_id = format!("busbar-{}-{}", config.node, log.epoch());
     let view = View::default();
     view.apply(FrameNumber::default(), sequence, std::iter::empty());
     Ok(Shared {
@@ -123,43 +124,44 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
         flush_wanted: tokio::sync::Notify::new(),
         verified_tables: Arc::new(VerifiedStore::new(Arc::clone(&table_store))),
         verified_staged: Arc::new(VerifiedStore::new(Arc::clone(&staged_store))),
+        compact_wanted: tokio::sync::Notify::new(),
+        tables: TableLogs::new(Arc::clone(&table_store), app_id),
         table_store,
         staged_store,
         config,
     })
 }
 
-async fn open_tables(shared: &Shared) -> Result<HashMap<TableId, TableLog>> {
+fn store_at(config: &EngineConfig, folder: &Path) -> Result<Arc<dyn ObjectStore>> {
+    Ok(Arc::new(DurableLocalStore::open_on(folder, Arc::clone(&config.disk))?))
+}
+
+/// Shows the files of every table, and gives the sequence up to which they hold this log's rows.
+async fn open_tables(shared: &Shared) -> Result<HashMap<TableId, Sequence>> {
     let opened = shared.catalog.all_tables().into_iter().map(|schema| async move {
-        let path = layout::table_folder(&schema);
-        let opened = TableLog::open(Arc::clone(&shared.table_store), &path, &shared.app_id()).await;
-        let table = opened.map_err(|error| match error {
-            Error::Delta(error) => Error::Damaged(format!("the log of table {path} cannot be read: {error}")),
+        let taken = shared.tables.take(&schema).await.map_err(|error| match error {
+            Error::Delta(error) => {
+                let folder = layout::table_folder(&schema);
+                Error::Damaged(format!("the log of table {folder} cannot be read: {error}"))
+            }
             error => error,
-        })?;
-        Ok((schema.id, table))
+        });
+        let Some(table) = taken? else { return Ok(None) };
+        let files: Vec<_> = table.files()?.into_iter().map(Arc::new).collect();
+        shared.view.change(schema.id, |view| view.files.extend(files));
+        let version = table.transaction_version(shared.tables.app_id());
+        Ok(version.map(|version| (schema.id, Sequence::new(version.unsigned_abs()))))
     });
     let opened = stream::iter(opened).buffer_unordered(TABLES_OPENED_AT_ONCE);
-    opened.try_filter_map(|(id, table)| async move { Ok(table.map(|t| (id, t))) }).try_collect().await
-}
-
-/// Whether a table's committed files hold everything of a staged set already.
-fn holds(shared: &Shared, tables: &HashMap<TableId, TableLog>, set: &StagedSet) -> bool {
-    committed_up_to(shared, tables, set.table) >= set.sealed_at
-}
-
-/// The sequence up to which a table's committed files hold this log's rows.
-fn committed_up_to(shared: &Shared, tables: &HashMap<TableId, TableLog>, table: TableId) -> Sequence {
-    let version = tables.get(&table).and_then(|t| t.transaction_version(&shared.app_id()));
-    version.map_or(Sequence::ZERO, |v| Sequence::new(v.unsigned_abs()))
+    opened.try_filter_map(|table| async move { Ok(table) }).try_collect().await
 }
 
 /// Applies the rows that no file holds; returns the greatest sequence in the log.
-fn replay(shared: &Shared, tables: &HashMap<TableId, TableLog>, staged: &[StagedSet]) -> Result<Sequence> {
-    let mut in_files: HashMap<TableId, Sequence> = HashMap::new();
-    for schema in shared.catalog.all_tables() {
-        in_files.insert(schema.id, committed_up_to(shared, tables, schema.id));
-    }
+fn replay(
+    shared: &Shared,
+    mut in_files: HashMap<TableId, Sequence>,
+    staged: &[StagedSet],
+) -> Result<Sequence> {
     for set in staged {
         let known = in_files.entry(set.table).or_default();
         *known = (*known).max(set.sealed_at);

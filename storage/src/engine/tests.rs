@@ -2,6 +2,8 @@
 
 #![allow(clippy::cast_precision_loss, reason = "test data is small")]
 
+mod compaction;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::{Committer, Engine, EngineConfig};
 use crate::catalog::{Applied, SchemaChange};
+use crate::compaction::CompactionConfig;
 use crate::layout::{logical_batch, physical_batch};
 use crate::log::encode_batch;
 use crate::memtable::{RowFilter, sort_rows};
@@ -34,7 +37,8 @@ pub(crate) struct Node {
 }
 
 pub(crate) fn config(folder: &Path) -> EngineConfig {
-    EngineConfig { segment_bytes: 64 << 10, ..EngineConfig::new(folder) }
+    let compaction = CompactionConfig { enabled: false, ..CompactionConfig::default() };
+    EngineConfig { segment_bytes: 64 << 10, compaction, ..EngineConfig::new(folder) }
 }
 
 impl Node {
@@ -260,8 +264,8 @@ async fn a_store_that_is_down_costs_no_row_and_no_memory_and_is_caught_up_with()
     assert_eq!(node.read("t").await, expected);
 }
 
-/// Every place at which a crash of a flush is interesting.
-const CRASH_POINTS: [&str; 9] = [
+/// Every place at which a crash of a flush or a compaction is interesting.
+const CRASH_POINTS: [&str; 12] = [
     "log-before-sync",
     "log-after-sync",
     "staged-before-manifest",
@@ -271,12 +275,15 @@ const CRASH_POINTS: [&str; 9] = [
     "delta-before-commit",
     "published-after-commit",
     "log-before-trim",
+    "compacted-before-commit",
+    "delta-before-replace",
+    "compacted-after-commit",
 ];
 
 /// Copies the data directory at each crash point of a run, as a `kill -9` there would leave it, and opens each
 /// copy: every acknowledged row is there once, before and after a flush.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crash_at_any_step_of_a_flush_loses_and_doubles_nothing() {
+async fn a_crash_at_any_step_of_a_flush_or_compaction_loses_and_doubles_nothing() {
     let scenario = fail::FailScenario::setup();
     let (folder, images) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let acknowledged = Arc::new(Mutex::new(Rows::new()));
@@ -306,6 +313,7 @@ async fn a_crash_at_any_step_of_a_flush_loses_and_doubles_nothing() {
             acknowledged.lock().extend(rows(&batch));
         }
         node.engine.flush().await.unwrap();
+        node.engine.compact(true).await.unwrap();
     }
     drop(node);
     scenario.teardown();

@@ -17,7 +17,7 @@ mod publish;
 pub(crate) mod signed;
 pub(crate) mod staging;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -26,10 +26,10 @@ use parking_lot::Mutex as SyncMutex;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
+pub(crate) use publish::put;
 pub(crate) use staging::{StagedSet, StagingArea};
 
 use crate::clock;
-use crate::delta::TableLog;
 use crate::engine::Shared;
 use crate::error::{Error, Result};
 use crate::memtable::SealedMemtable;
@@ -50,10 +50,9 @@ pub(crate) struct Flusher {
     task: SyncMutex<Option<JoinHandle<()>>>,
 }
 
-/// The rounds that are not finished, and the tables' logs.
+/// The rounds that are not finished.
 #[derive(Debug)]
 struct State {
-    tables: HashMap<TableId, TableLog>,
     rounds: VecDeque<Round>,
     /// Staged files that are in a table now; removed from the disk when no snapshot refers to them.
     replaced: Vec<Arc<DataFile>>,
@@ -74,19 +73,16 @@ enum Set {
 }
 
 impl Flusher {
-    /// Starts the task that flushes when it is due. `staged` are sets that were staged before a restart.
-    pub(crate) fn start(
-        shared: Arc<Shared>,
-        tables: HashMap<TableId, TableLog>,
-        staged: Vec<StagedSet>,
-    ) -> Self {
+    /// Starts the task that flushes when it is due, if the configuration says so. `staged` are sets that were staged before a restart.
+    pub(crate) fn start(shared: Arc<Shared>, staged: Vec<StagedSet>) -> Self {
         let sets: Vec<_> = staged.into_iter().map(|s| (s.table, Set::Staged(Arc::new(s)))).collect();
         let adopted = Round { frame: FrameNumber::default(), sets };
         let rounds = VecDeque::from_iter((!adopted.sets.is_empty()).then_some(adopted));
-        let state = Arc::new(Mutex::new(State { tables, rounds, replaced: Vec::new() }));
+        let state = Arc::new(Mutex::new(State { rounds, replaced: Vec::new() }));
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(run(Arc::clone(&shared), Arc::clone(&state), stopped));
-        Self { shared, state, stop, task: SyncMutex::new(Some(task)) }
+        let runs = shared.config.background;
+        let task = runs.then(|| tokio::spawn(run(Arc::clone(&shared), Arc::clone(&state), stopped)));
+        Self { shared, state, stop, task: SyncMutex::new(task) }
     }
 
     /// Runs one round now.
@@ -188,8 +184,11 @@ impl State {
                     left.push((table, set));
                     continue;
                 }
-                match publish::publish(shared, &mut self.tables, staged).await {
-                    Ok(()) => self.replaced.extend(staged.files.iter().cloned()),
+                match publish::publish(shared, staged).await {
+                    Ok(()) => {
+                        self.replaced.extend(staged.files.iter().cloned());
+                        shared.compact_wanted.notify_one();
+                    }
                     Err(error) => {
                         result = result.and(Err(error));
                         waiting.insert(table);

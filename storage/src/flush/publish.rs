@@ -1,48 +1,29 @@
 //! Publishes a staged set: files into the table's folder, then one Delta commit, then the view.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutPayload};
 
 use super::{StagedSet, StagingArea};
-use crate::delta::TableLog;
 use crate::engine::Shared;
 use crate::error::{Error, Result};
 use crate::layout;
-use crate::model::{DataFile, FilePlace, TableId, TableSchema};
+use crate::model::{DataFile, FilePlace, TableSchema};
 
 /// Puts and commits a set, exactly once however often it is tried: a put has the same name and bytes each
 /// time, and the commit carries the set's sequence (TXN-1).
-pub(super) async fn publish(
-    shared: &Shared,
-    tables: &mut HashMap<TableId, TableLog>,
-    set: &Arc<StagedSet>,
-) -> Result<()> {
-    let schema = shared.catalog.table_by_id(set.table);
-    let schema =
-        schema.ok_or_else(|| Error::Internal(format!("table {} has files and no schema", set.table)))?;
-    let folder = layout::table_folder(&schema);
+pub(super) async fn publish(shared: &Shared, set: &Arc<StagedSet>) -> Result<()> {
+    let schema = shared.schema(set.table)?;
     let mut files = Vec::with_capacity(set.files.len());
     for staged in &set.files {
         files.push(put(shared, &schema, staged).await?);
     }
     fail::fail_point!("published-before-commit");
-    let table = match tables.entry(set.table) {
-        std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
-        std::collections::hash_map::Entry::Vacant(new) => {
-            let store = Arc::clone(&shared.table_store);
-            let opened = TableLog::open(Arc::clone(&store), &folder, &shared.app_id()).await?;
-            new.insert(match opened {
-                Some(table) => table,
-                None => TableLog::create(store, &folder, &schema).await?,
-            })
-        }
-    };
     let version = i64::try_from(set.sealed_at.get())
         .map_err(|_| Error::Internal("a sequence is beyond what Delta Lake can say".into()))?;
-    table.commit(&files, &shared.app_id(), version, Some(&schema)).await?;
+    let mut table = shared.tables.take_or_create(&schema).await?;
+    table.commit(&files, shared.tables.app_id(), version, Some(&schema)).await?;
     fail::fail_point!("published-after-commit");
     shared.view.change(set.table, |view| {
         for (staged, file) in set.files.iter().zip(files) {
@@ -51,10 +32,12 @@ pub(super) async fn publish(
             }
         }
     });
+    drop(table);
     StagingArea::new(shared).remove_manifest(set)
 }
 
-async fn put(shared: &Shared, schema: &TableSchema, staged: &DataFile) -> Result<DataFile> {
+/// Copies a staged file into its table's folder.
+pub(crate) async fn put(shared: &Shared, schema: &TableSchema, staged: &DataFile) -> Result<DataFile> {
     let folder = layout::table_folder(schema);
     let path = format!("{folder}/{}/{}", layout::partition_folder(staged.date)?, staged.path);
     let path = Path::parse(path).map_err(object_store::Error::from)?;

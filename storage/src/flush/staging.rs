@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
+use crate::disk::{self, Disk};
 use crate::engine::{Layout, Shared};
 use crate::error::{Error, Result};
 use crate::flush::signed;
@@ -92,7 +93,7 @@ impl<'a> StagingArea<'a> {
         let names = self.shared.config.disk.list(&self.folder)?;
         let mut sets = Vec::new();
         for name in names.iter().filter(|name| name.ends_with(".json")) {
-            let set = read_set(&self.folder, name)?;
+            let set = read_set(self.disk(), &self.folder, name)?;
             if is_published(&set) {
                 self.remove_manifest(&set)?;
             } else {
@@ -114,15 +115,23 @@ impl<'a> StagingArea<'a> {
         self.shared.config.disk.sync_folder(&self.folder)
     }
 
+    /// The disk that it lies on.
+    pub(crate) fn disk(&self) -> &dyn Disk {
+        &*self.shared.config.disk
+    }
+
+    /// Where a file of this name lies.
+    pub(crate) fn path_of(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     /// Removes a file that no set names any more.
-    pub(super) fn remove(&self, file: &DataFile) -> Result<()> {
+    pub(crate) fn remove(&self, file: &DataFile) -> Result<()> {
         self.shared.config.disk.remove(&self.folder.join(file.path.as_ref()))
     }
 
     fn write(&self, table: TableId, sealed: &SealedMemtable) -> Result<StagedSet> {
-        let schema = self.shared.catalog.table_by_id(table);
-        let schema =
-            schema.ok_or_else(|| Error::Internal(format!("table {table} has rows and no schema")))?;
+        let schema = self.shared.schema(table)?;
         let sequences =
             sealed.rows.sequences().unwrap_or(SequenceRange { min: sealed.sealed_at, max: sealed.sealed_at });
         let rows = sort_rows(std::iter::once(&*sealed.rows), &schema, &self.shared.series, RowFilter::ALL)?;
@@ -150,7 +159,8 @@ impl<'a> StagingArea<'a> {
         let (min, max) = (sequences.min.get(), sequences.max.get());
         let name = format!("{:08x}-{min:016x}-{max:016x}-{date}.parquet", schema.id.get());
         let path = self.folder.join(&name);
-        let written = parquet_file::write(&path, &batch, &parquet_file::Settings::of(schema))?;
+        let settings = parquet_file::Settings::of(schema);
+        let written = parquet_file::write(self.disk(), &path, &batch, &settings)?;
         Ok(ManifestFile {
             name,
             date,
@@ -185,18 +195,18 @@ impl<'a> StagingArea<'a> {
 ///
 /// # Errors
 /// [`Error::Damaged`] names the file that is not what was written.
-pub(crate) fn verify(folder: &Path, name: &str) -> Result<u64> {
-    Ok(read_set(folder, name)?.files.iter().map(|file| file.bytes).sum())
+pub(crate) fn verify(disk: &dyn Disk, folder: &Path, name: &str) -> Result<u64> {
+    Ok(read_set(disk, folder, name)?.files.iter().map(|file| file.bytes).sum())
 }
 
-fn read_set(folder: &Path, name: &str) -> Result<StagedSet> {
+fn read_set(disk: &dyn Disk, folder: &Path, name: &str) -> Result<StagedSet> {
     let path = folder.join(name);
-    let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+    let bytes = disk::read_file(disk, &path)?;
     let manifest: Manifest = serde_json::from_slice(signed::content(&path, &bytes)?)
         .map_err(|error| Error::Damaged(format!("{} is not a manifest: {error}", path.display())))?;
     for file in &manifest.files {
         let path = folder.join(&file.name);
-        if checksum_of(&path)? != file.checksum {
+        if checksum_of(disk, &path)? != file.checksum {
             return Err(Error::Damaged(format!(
                 "{} is not what was staged: remove it and its manifest to replay its rows from the log",
                 path.display()
@@ -240,17 +250,17 @@ fn manifest_name(table: TableId, sealed_at: Sequence) -> String {
 }
 
 /// CRC-32C of a whole file.
-pub(crate) fn checksum_of(path: &Path) -> Result<u32> {
-    use std::io::Read;
-    let mut file = std::fs::File::open(path).map_err(Error::io("open", path))?;
+pub(crate) fn checksum_of(disk: &dyn Disk, path: &Path) -> Result<u32> {
+    let file = disk.open_to_read(path)?;
     let mut buffer = vec![0; 1 << 18];
-    let mut checksum = 0;
+    let (mut checksum, mut offset) = (0, 0);
     loop {
-        let read = file.read(&mut buffer).map_err(Error::io("read", path))?;
+        let read = file.read_at(offset, &mut buffer)?;
         match buffer.get(..read) {
             None | Some([]) => return Ok(checksum),
             Some(bytes) => checksum = crc32c::crc32c_append(checksum, bytes),
         }
+        offset += read as u64;
     }
 }
 

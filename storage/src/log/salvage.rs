@@ -87,13 +87,13 @@ pub fn mend(disk: &dyn Disk, folder: &Path, survey: &Survey) -> Result<Option<Sa
 /// The failure of the disk.
 pub fn salvage_reports(disk: &dyn Disk, folder: &Path) -> Result<Vec<SalvageReport>> {
     let kept = quarantine(folder);
-    if !kept.is_dir() {
+    if disk.metadata(&kept).is_err() {
         return Ok(Vec::new());
     }
     let mut reports = Vec::new();
     for name in disk.list(&kept)?.iter().filter(|name| name.ends_with(".json")) {
         let path = kept.join(name);
-        let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        let text = crate::disk::read_file(disk, &path)?;
         let report = serde_json::from_slice(&text);
         let not_one = |error| Error::Damaged(format!("{} is no salvage report: {error}", path.display()));
         reports.push(report.map_err(not_one)?);

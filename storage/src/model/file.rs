@@ -22,6 +22,14 @@ pub struct SequenceRange {
     pub max: Sequence,
 }
 
+impl SequenceRange {
+    /// The smallest range that holds both.
+    #[must_use]
+    pub fn union(self, other: Self) -> Self {
+        Self { min: self.min.min(other.min), max: self.max.max(other.max) }
+    }
+}
+
 /// One Parquet file of a table. Its rows are sorted by all tags in schema order (ascending by bytes, missing
 /// last) and then by time, and each point stands in it once.
 #[derive(Debug, Clone, PartialEq, Eq)]

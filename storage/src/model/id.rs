@@ -67,6 +67,12 @@ impl Sequence {
         self.0
     }
 
+    /// The wall-clock time at which it was given, or later, in Unix milliseconds.
+    #[must_use]
+    pub const fn unix_millis(self) -> u64 {
+        self.0 >> 16
+    }
+
     /// The next sequence at wall-clock time `now_ms` (Unix milliseconds): greater than `self` whatever the
     /// clock did, and not below the clock.
     #[must_use]

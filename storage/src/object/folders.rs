@@ -4,14 +4,14 @@
 //! been synced by this process. A folder that merely exists proves nothing: the process that made it may have
 //! been killed before its sync.
 
-use std::ffi::OsStr;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use hashbrown::HashSet;
 use parking_lot::Mutex;
 
-use super::disk::Disk;
+use crate::disk::Disk;
+use crate::error::{Error, Result};
 
 /// Folders that are remembered as durable. One costs some 150 bytes, so about 10 MB; beyond it the memory is
 /// emptied, which costs one more sync for each folder and nothing else.
@@ -25,16 +25,16 @@ pub(super) struct Folders {
 
 impl Folders {
     /// Makes `folder` and its missing parents below `root`. On return all their names are on the disk.
-    pub(super) fn make_durable(&self, disk: &dyn Disk, root: &Path, folder: &Path) -> io::Result<()> {
+    pub(super) fn make_durable(&self, disk: &dyn Disk, root: &Path, folder: &Path) -> Result<()> {
         if folder == root || self.durable.lock().contains(folder) {
             return Ok(());
         }
         let Some(parent) = folder.parent().filter(|_| folder.starts_with(root)) else {
-            return Err(io::Error::new(ErrorKind::InvalidInput, "the folder lies outside of the root"));
+            return Err(Error::Internal(format!("{} lies outside of the root", folder.display())));
         };
         self.make_durable(disk, root, parent)?;
-        match disk.create_folder(folder) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+        match disk.make_folder(folder) {
+            Err(error) if error.io_kind() != Some(ErrorKind::AlreadyExists) => return Err(error),
             // Another task may have made it and not have synced it yet: both sync.
             Ok(()) | Err(_) => disk.sync_folder(parent)?,
         }
@@ -54,16 +54,15 @@ impl Folders {
 
 /// Removes the temporary files that a crash left below `root` and syncs every folder, so that each name which
 /// can be seen from now on is also on the disk.
-pub(super) fn sweep(disk: &dyn Disk, root: &Path) -> io::Result<()> {
+pub(super) fn sweep(disk: &dyn Disk, root: &Path) -> Result<()> {
     let mut waiting = vec![root.to_owned()];
     while let Some(folder) = waiting.pop() {
-        for entry in std::fs::read_dir(&folder)? {
-            let entry = entry?;
-            let kind = entry.file_type()?;
-            if kind.is_dir() {
-                waiting.push(entry.path());
-            } else if kind.is_file() && is_temporary(&entry.file_name()) {
-                disk.remove(&entry.path())?;
+        for name in disk.list(&folder)? {
+            let path = folder.join(&name);
+            if disk.metadata(&path)?.is_folder {
+                waiting.push(path);
+            } else if is_temporary(&name) {
+                disk.remove(&path)?;
             }
         }
         disk.sync_folder(&folder)?;
@@ -71,15 +70,15 @@ pub(super) fn sweep(disk: &dyn Disk, root: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The name of the `number`th temporary file. `LocalFileSystem` neither lists nor opens a name that ends with
-/// `#` and digits, so no object can have it.
+/// The name of the `number`th temporary file. The store neither lists nor opens it as an object.
 pub(super) fn temporary_name(number: u64) -> String {
     format!("{TEMPORARY}{number}")
 }
 
 const TEMPORARY: &str = "busbar#";
 
-fn is_temporary(name: &OsStr) -> bool {
-    let number = name.to_str().and_then(|name| name.strip_prefix(TEMPORARY));
+/// Whether it is the name of a temporary file.
+pub(super) fn is_temporary(name: &str) -> bool {
+    let number = name.strip_prefix(TEMPORARY);
     number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }

@@ -1,4 +1,4 @@
-//! An object store on a local folder that is durable when a call returns.
+//! An object store on a folder of a [`Disk`] that is durable when a call returns.
 //!
 //! `object_store`'s own local file system syncs nothing (0.13), so a put that it has answered can be gone after
 //! a power cut. This one writes in this order:
@@ -13,10 +13,8 @@
 //! (LOG-4): the name becomes unreadable and the store takes no more changes until it is opened again. One
 //! process at a time owns the root. Listings are in the order of names.
 
-mod disk;
 mod folders;
-#[cfg(test)]
-pub(crate) mod recording;
+mod read;
 #[cfg(test)]
 mod tests;
 mod upload;
@@ -24,14 +22,14 @@ mod verified;
 mod write;
 
 use std::fmt;
-use std::path::Path as FsPath;
+use std::ops::Range;
+use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
-use futures::{StreamExt, TryFutureExt, TryStreamExt};
-use object_store::local::LocalFileSystem;
+use futures::{StreamExt, TryFutureExt};
 use object_store::path::Path;
 use object_store::{
     Attributes, CopyMode, CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
@@ -39,10 +37,10 @@ use object_store::{
     RenameOptions, RenameTargetMode, Result,
 };
 
-pub(crate) use self::disk::{Disk, LocalDisk};
 use self::upload::Upload;
 pub use self::verified::VerifiedStore;
 use self::write::{Publish, Writer};
+use crate::disk::{Disk, LocalDisk};
 use crate::error::Error;
 
 /// Deletes whose folders are synced together: as many as are ready, at most this many, so that a failed sync
@@ -52,7 +50,6 @@ const DELETES_PER_SYNC: usize = 256;
 /// An [`ObjectStore`] below one local folder whose changes are durable on return.
 #[derive(Debug, Clone)]
 pub struct DurableLocalStore {
-    reads: LocalFileSystem,
     writer: Arc<Writer>,
 }
 
@@ -72,12 +69,34 @@ impl DurableLocalStore {
         Self::open_on(root, Arc::new(LocalDisk))
     }
 
-    pub(crate) fn open_on(root: &FsPath, disk: Arc<dyn Disk>) -> crate::Result<Self> {
-        make_root(root, disk.as_ref()).map_err(Error::io("cannot make the folder", root))?;
-        let root = root.canonicalize().map_err(Error::io("cannot find the folder", root))?;
-        folders::sweep(disk.as_ref(), &root).map_err(Error::io("cannot sweep the folder", &root))?;
-        let reads = LocalFileSystem::new_with_prefix(&root)?;
-        Ok(Self { reads, writer: Arc::new(Writer::new(root, disk)) })
+    /// As [`open`](Self::open), on this disk.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_on(root: &FsPath, disk: Arc<dyn Disk>) -> crate::Result<Self> {
+        let root = std::path::absolute(root).map_err(Error::io("find", root))?;
+        disk.create_folder(&root)?;
+        folders::sweep(disk.as_ref(), &root)?;
+        Ok(Self { writer: Arc::new(Writer::new(root, disk)) })
+    }
+
+    fn locate(&self, location: &Path) -> Result<PathBuf> {
+        read::locate(self.writer.root(), location)
+    }
+
+    fn list_after(
+        &self,
+        prefix: Option<&Path>,
+        after: Option<Path>,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        let prefix = prefix.cloned().unwrap_or_default();
+        let writer = Arc::clone(&self.writer);
+        let listed = blocking(move || {
+            let mut objects = read::list_all(writer.disk(), writer.root(), &prefix)?;
+            objects.retain(|object| after.as_ref().is_none_or(|after| object.location > *after));
+            Ok(stream::iter(objects).map(Ok))
+        });
+        listed.try_flatten_stream().boxed()
     }
 
     fn refuse_attributes(&self, attributes: &Attributes) -> Result<()> {
@@ -89,19 +108,6 @@ impl DurableLocalStore {
     }
 }
 
-/// Makes `root` and its missing parents, each synced into its own parent.
-fn make_root(root: &FsPath, disk: &dyn Disk) -> std::io::Result<()> {
-    let root = std::path::absolute(root)?;
-    let missing: Vec<_> = root.ancestors().take_while(|folder| !folder.exists()).collect();
-    for folder in missing.into_iter().rev() {
-        disk.create_folder(folder)?;
-        if let Some(parent) = folder.parent() {
-            disk.sync_folder(parent)?;
-        }
-    }
-    Ok(())
-}
-
 #[async_trait]
 impl ObjectStore for DurableLocalStore {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
@@ -111,7 +117,7 @@ impl ObjectStore for DurableLocalStore {
             PutMode::Create => Publish::Create,
             PutMode::Update(_) => return Err(self.not_implemented("put with an expected version")),
         };
-        let target = self.reads.path_to_filesystem(location)?;
+        let target = self.locate(location)?;
         let writer = Arc::clone(&self.writer);
         blocking(move || writer.put(&target, &payload, publish)).await
     }
@@ -122,19 +128,29 @@ impl ObjectStore for DurableLocalStore {
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
         self.refuse_attributes(&options.attributes)?;
-        let target = self.reads.path_to_filesystem(location)?;
+        let target = self.locate(location)?;
         let writer = Arc::clone(&self.writer);
         blocking(move || Ok(Box::new(Upload::begin(writer, target)?) as Box<dyn MultipartUpload>)).await
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.writer.check_readable(&self.reads.path_to_filesystem(location)?)?;
-        self.reads.get_opts(location, options).await
+        let (target, location) = (self.locate(location)?, location.clone());
+        let writer = Arc::clone(&self.writer);
+        let read = blocking(move || {
+            writer.check_readable(&target)?;
+            read::Reading::open(writer.disk(), &target, location, &options)
+        });
+        Ok(read.await?.into_result())
     }
 
-    async fn get_ranges(&self, location: &Path, ranges: &[std::ops::Range<u64>]) -> Result<Vec<Bytes>> {
-        self.writer.check_readable(&self.reads.path_to_filesystem(location)?)?;
-        self.reads.get_ranges(location, ranges).await
+    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let (target, ranges) = (self.locate(location)?, ranges.to_vec());
+        let writer = Arc::clone(&self.writer);
+        blocking(move || {
+            writer.check_readable(&target)?;
+            read::ranges(writer.disk(), &target, &ranges)
+        })
+        .await
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
@@ -142,7 +158,7 @@ impl ObjectStore for DurableLocalStore {
         let answers = locations.ready_chunks(DELETES_PER_SYNC).then(move |locations| {
             let targets = locations.into_iter().map(|location| {
                 let location = location?;
-                let target = store.reads.path_to_filesystem(&location)?;
+                let target = store.locate(&location)?;
                 Ok((location, target))
             });
             let (targets, writer) = (targets.collect::<Vec<_>>(), Arc::clone(&store.writer));
@@ -156,8 +172,10 @@ impl ObjectStore for DurableLocalStore {
             .boxed()
     }
 
+    /// In the order of names, as S3 gives it: readers of a Delta log rely on it. What is listed must fit into
+    /// memory.
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        in_order(self.reads.list(prefix))
+        self.list_after(prefix, None)
     }
 
     fn list_with_offset(
@@ -165,11 +183,13 @@ impl ObjectStore for DurableLocalStore {
         prefix: Option<&Path>,
         offset: &Path,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
-        in_order(self.reads.list_with_offset(prefix, offset))
+        self.list_after(prefix, Some(offset.clone()))
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.reads.list_with_delimiter(prefix).await
+        let prefix = prefix.cloned().unwrap_or_default();
+        let writer = Arc::clone(&self.writer);
+        blocking(move || read::list_folder(writer.disk(), writer.root(), &prefix)).await
     }
 
     /// Copies the bytes: a second name for the same file would make a later rename between the two do nothing.
@@ -178,8 +198,8 @@ impl ObjectStore for DurableLocalStore {
             CopyMode::Overwrite => Publish::Overwrite,
             CopyMode::Create => Publish::Create,
         };
-        let source = self.reads.path_to_filesystem(from)?;
-        let target = self.reads.path_to_filesystem(to)?;
+        let source = self.locate(from)?;
+        let target = self.locate(to)?;
         let writer = Arc::clone(&self.writer);
         blocking(move || writer.copy(&source, &target, publish)).await
     }
@@ -187,8 +207,8 @@ impl ObjectStore for DurableLocalStore {
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
         match options.target_mode {
             RenameTargetMode::Overwrite => {
-                let source = self.reads.path_to_filesystem(from)?;
-                let target = self.reads.path_to_filesystem(to)?;
+                let source = self.locate(from)?;
+                let target = self.locate(to)?;
                 let writer = Arc::clone(&self.writer);
                 blocking(move || writer.rename(&source, &target)).await
             }
@@ -198,17 +218,6 @@ impl ObjectStore for DurableLocalStore {
             }
         }
     }
-}
-
-/// The listing in the order of names, as S3 gives it: readers of a Delta log rely on it. What is listed must
-/// fit into memory.
-fn in_order(listing: BoxStream<'static, Result<ObjectMeta>>) -> BoxStream<'static, Result<ObjectMeta>> {
-    let sorted = async move {
-        let mut objects: Vec<ObjectMeta> = listing.try_collect().await?;
-        objects.sort_unstable_by(|a, b| a.location.cmp(&b.location));
-        Ok(stream::iter(objects).map(Ok))
-    };
-    sorted.try_flatten_stream().boxed()
 }
 
 /// Runs `work` where blocking is allowed: on the runtime's blocking threads, or here without a runtime.

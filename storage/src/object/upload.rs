@@ -40,7 +40,7 @@ impl State {
         let temporary = self.temporary.lock();
         let temporary = temporary.as_ref().ok_or_else(|| generic("the upload is over".to_owned()))?;
         for bytes in payload {
-            let write = self.writer.disk().write_at(&temporary.file, &temporary.path, bytes, offset);
+            let write = temporary.file.write_at(offset, bytes);
             write.map_err(|error| failed(&self.target, error))?;
             offset += bytes.len() as u64;
             self.written_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);

@@ -1,8 +1,6 @@
 //! The order of calls that makes a change durable. Everything here blocks.
 
-use std::fs::File;
-use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::MetadataExt;
+use std::io::ErrorKind;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,8 +10,9 @@ use object_store::path::Path;
 use object_store::{Error, PutPayload, PutResult, Result};
 use parking_lot::Mutex;
 
-use super::disk::Disk;
 use super::folders::{Folders, temporary_name};
+use super::read::e_tag;
+use crate::disk::{Disk, DiskFile};
 
 /// The store's name in errors.
 pub(super) const STORE: &str = "DurableLocalStore";
@@ -45,8 +44,8 @@ pub(super) struct Writer {
 /// A file that is being written and has no name of its own yet. Dropping it removes it.
 #[derive(Debug)]
 pub(super) struct Temporary {
-    pub(super) file: File,
-    pub(super) path: PathBuf,
+    pub(super) file: Box<dyn DiskFile>,
+    path: PathBuf,
     disk: Arc<dyn Disk>,
     moved: bool,
 }
@@ -86,7 +85,7 @@ impl Writer {
         let temporary = self.begin(target)?;
         let mut offset = 0;
         for bytes in payload {
-            let write = self.disk.write_at(&temporary.file, &temporary.path, bytes, offset);
+            let write = temporary.file.write_at(offset, bytes);
             write.map_err(|error| failed(target, error))?;
             offset += bytes.len() as u64;
         }
@@ -101,7 +100,7 @@ impl Writer {
         let opened = first.and_then(|()| self.create_temporary(folder));
         match opened {
             // The folder is remembered but was taken away from outside.
-            Err(error) if error.kind() == ErrorKind::NotFound => {
+            Err(error) if error.io_kind() == Some(ErrorKind::NotFound) => {
                 self.folders.forget_all();
                 let again = self.folders.make_durable(self.disk(), &self.root, folder);
                 again.and_then(|()| self.create_temporary(folder)).map_err(|error| failed(target, error))
@@ -110,9 +109,9 @@ impl Writer {
         }
     }
 
-    fn create_temporary(&self, folder: &FsPath) -> io::Result<Temporary> {
+    fn create_temporary(&self, folder: &FsPath) -> crate::Result<Temporary> {
         let path = folder.join(temporary_name(self.next_temporary.fetch_add(1, Ordering::Relaxed)));
-        let file = self.disk.create_file(&path)?;
+        let file = self.disk.create_new(&path)?;
         Ok(Temporary { file, path, disk: Arc::clone(&self.disk), moved: false })
     }
 
@@ -124,8 +123,9 @@ impl Writer {
         publish: Publish,
     ) -> Result<PutResult> {
         self.check_writable()?;
-        self.disk.sync_file(&temporary.file, &temporary.path).map_err(|error| failed(target, error))?;
-        let e_tag = e_tag(&temporary.file).map_err(|error| failed(target, error))?;
+        // Not `sync`: a reader compares the time, which the log's own files need not have.
+        temporary.file.sync_all().map_err(|error| failed(target, error))?;
+        let e_tag = e_tag(&temporary.file.metadata().map_err(|error| failed(target, error))?);
         fail::fail_point!("object-put-before-rename");
         let named = match publish {
             Publish::Overwrite => self.disk.rename(&temporary.path, target),
@@ -142,14 +142,14 @@ impl Writer {
     /// Copies a file's bytes to a new durable object.
     pub(super) fn copy(&self, source: &FsPath, target: &FsPath, publish: Publish) -> Result<()> {
         self.check_readable(source)?;
-        let mut from = File::open(source).map_err(|error| failed(source, error))?;
+        let from = self.disk.open_to_read(source).map_err(|error| failed(source, error))?;
         let temporary = self.begin(target)?;
         let mut buffer = vec![0; COPY_BYTES];
         let mut offset = 0;
         loop {
-            let read = from.read(&mut buffer).map_err(|error| failed(source, error))?;
+            let read = from.read_at(offset, &mut buffer).map_err(|error| failed(source, error))?;
             let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
-            let write = self.disk.write_at(&temporary.file, &temporary.path, bytes, offset);
+            let write = temporary.file.write_at(offset, bytes);
             write.map_err(|error| failed(target, error))?;
             offset += bytes.len() as u64;
         }
@@ -232,23 +232,16 @@ fn folder_of(target: &FsPath) -> Result<&FsPath> {
     target.parent().ok_or_else(|| generic(format!("{} lies in no folder", target.display())))
 }
 
-/// The tag that `LocalFileSystem` answers for the same file.
-fn e_tag(file: &File) -> io::Result<String> {
-    let metadata = file.metadata()?;
-    let modified = metadata.modified()?.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Ok(format!("{:x}-{:x}-{:x}", metadata.ino(), modified.as_micros(), metadata.len()))
-}
-
 pub(super) fn generic(message: String) -> Error {
     Error::Generic { store: STORE, source: message.into() }
 }
 
 /// Wraps a failed call with the path it was for.
-pub(super) fn failed(target: &FsPath, error: io::Error) -> Error {
+pub(super) fn failed(target: &FsPath, error: crate::Error) -> Error {
     let path = target.display().to_string();
-    match error.kind() {
-        ErrorKind::NotFound => Error::NotFound { path, source: error.into() },
-        ErrorKind::AlreadyExists => Error::AlreadyExists { path, source: error.into() },
-        _ => Error::Generic { store: STORE, source: format!("{path}: {error}").into() },
+    match error.io_kind() {
+        Some(ErrorKind::NotFound) => Error::NotFound { path, source: error.into() },
+        Some(ErrorKind::AlreadyExists) => Error::AlreadyExists { path, source: error.into() },
+        _ => Error::Generic { store: STORE, source: error.into() },
     }
 }

@@ -20,6 +20,7 @@ use parquet::file::metadata::PageIndexPolicy;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::disk::LocalDisk;
 use crate::layout::{logical_batch, physical_batch};
 use crate::model::{
     ColumnId, DatabaseName, FieldColumn, FieldSchema, FieldType, PhysicalColumn, TableId, TableName,
@@ -75,7 +76,7 @@ fn a_file_is_read_back_as_it_was_written() {
     let path = folder.path().join("x.parquet");
     let times: Vec<i64> = (0..5_000).map(|i| i * 1_000_000_007 - 3).collect();
     let batch = batch(&times);
-    let written = write(&path, &batch, &Settings::of(&schema())).unwrap();
+    let written = write(&LocalDisk, &path, &batch, &Settings::of(&schema())).unwrap();
     let content = fs::read(&path).unwrap();
     assert_eq!((written.bytes, written.rows), (content.len() as u64, 5_000));
     assert_eq!(written.checksum, crc32c::crc32c(&content));
@@ -99,7 +100,7 @@ fn pages_are_indexed_encoded_and_declared_sorted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.parquet");
     let times: Vec<i64> = (0..300_000).map(|i| i * 1_000_000_000).collect();
-    write(&path, &batch(&times), &Settings::of(&schema())).unwrap();
+    write(&LocalDisk, &path, &batch(&times), &Settings::of(&schema())).unwrap();
 
     let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
     let metadata = ArrowReaderMetadata::load(&fs::File::open(&path).unwrap(), options).unwrap();
@@ -137,7 +138,8 @@ fn pages_are_indexed_encoded_and_declared_sorted() {
 fn statistics_bound_the_values() {
     let folder = tempfile::tempdir().unwrap();
     let times = [-1_500, 1_000, 2_001];
-    let written = write(&folder.path().join("x"), &batch(&times), &Settings::of(&schema())).unwrap();
+    let written =
+        write(&LocalDisk, &folder.path().join("x"), &batch(&times), &Settings::of(&schema())).unwrap();
     let stats: Value = serde_json::from_str(&written.stats).unwrap();
     let expected = json!({
         "numRecords": 3,
@@ -160,18 +162,18 @@ fn statistics_bound_the_values() {
 fn no_rows_or_no_folder_leave_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let empty = batch(&[1]).slice(0, 0);
-    assert!(write(&folder.path().join("x"), &empty, &Settings::default()).is_err());
-    assert!(write(&folder.path().join("no/x"), &batch(&[1]), &Settings::default()).is_err());
+    assert!(write(&LocalDisk, &folder.path().join("x"), &empty, &Settings::default()).is_err());
+    assert!(write(&LocalDisk, &folder.path().join("no/x"), &batch(&[1]), &Settings::default()).is_err());
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
 #[test]
 fn a_file_has_its_name_only_after_its_sync_and_the_folder_is_synced_last() {
-    use crate::object::recording::{Call, RecordingDisk};
+    use crate::disk::recording::{Call, RecordingDisk};
     let folder = tempfile::tempdir().unwrap();
     let (path, temporary) = (folder.path().join("x"), folder.path().join("x.tmp"));
     let disk = RecordingDisk::default();
-    write_on(&disk, &path, &batch(&[1, 2]), &Settings::default()).unwrap();
+    write(&disk, &path, &batch(&[1, 2]), &Settings::default()).unwrap();
     let calls = disk.calls();
     let end = [
         Call::Write(temporary.clone()),
@@ -183,7 +185,7 @@ fn a_file_has_its_name_only_after_its_sync_and_the_folder_is_synced_last() {
     assert!(disk.survives(folder.path(), &path));
 
     disk.fail_next(|call| matches!(call, Call::SyncFile(_)));
-    let again = write_on(&disk, &folder.path().join("y"), &batch(&[1]), &Settings::default());
+    let again = write(&disk, &folder.path().join("y"), &batch(&[1]), &Settings::default());
     assert!(matches!(again, Err(Error::Io { .. })));
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }

@@ -76,7 +76,7 @@ pub(super) fn definitions(data_dir: &Path, report: &mut Report) {
 pub(super) fn staged(data_dir: &Path, report: &mut Report) {
     let folder = Layout(data_dir).staged();
     for name in names(&folder).iter().filter(|name| name.ends_with(".json")) {
-        match staging::verify(&folder, name) {
+        match staging::verify(&LocalDisk, &folder, name) {
             Err(error) => report.error(format!("staged/{name}"), &error),
             Ok(bytes) => {
                 report.checked.staged_sets += 1;

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::{Report, names, relative};
 use crate::delta::TableLog;
+use crate::disk::LocalDisk;
 use crate::engine::Layout;
 use crate::error::{Error, Result};
 use crate::flush::staging::checksum_of;
@@ -123,7 +124,7 @@ fn checked(path: &Path, file: &DataFile) -> std::result::Result<(), String> {
     if length != file.bytes {
         return Err(format!("has {length} bytes, written were {}", file.bytes));
     }
-    let checksum = checksum_of(path).map_err(|error| error.to_string())?;
+    let checksum = checksum_of(&LocalDisk, path).map_err(|error| error.to_string())?;
     if checksum != file.checksum {
         return Err(format!("has the checksum {checksum:08x}, written was {:08x}", file.checksum));
     }

@@ -3,13 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::object::{Disk, LocalDisk};
+use super::{Disk, DiskFile, LocalDisk, Metadata};
+use crate::error::{Error, Result};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Call {
@@ -26,21 +27,33 @@ pub(crate) enum Call {
 /// Says of which call it speaks.
 pub(crate) type Which = fn(&Call) -> bool;
 
-/// Does what [`LocalDisk`] does, and notes it.
-#[derive(Debug, Default)]
+/// Does what [`LocalDisk`] does, and notes it. Clones are the same disk.
+#[derive(Debug, Default, Clone)]
 pub(crate) struct RecordingDisk {
+    notes: Arc<Notes>,
+}
+
+#[derive(Debug, Default)]
+struct Notes {
     calls: Mutex<Vec<Call>>,
     /// The next call of this kind fails.
     failing: Mutex<Option<Which>>,
 }
 
+#[derive(Debug)]
+struct RecordedFile {
+    inner: Box<dyn DiskFile>,
+    path: PathBuf,
+    notes: Arc<Notes>,
+}
+
 impl RecordingDisk {
     pub(crate) fn calls(&self) -> Vec<Call> {
-        self.calls.lock().clone()
+        self.notes.calls.lock().clone()
     }
 
     pub(crate) fn fail_next(&self, which: Which) {
-        *self.failing.lock() = Some(which);
+        *self.notes.failing.lock() = Some(which);
     }
 
     /// Whether `path`, with all that was written to it, survives a power cut now at the most forgetful disk:
@@ -53,11 +66,17 @@ impl RecordingDisk {
         reachable && content == Some(&true)
     }
 
-    fn note(&self, call: Call) -> io::Result<()> {
+    fn recorded(&self, path: &Path, inner: Box<dyn DiskFile>) -> Box<dyn DiskFile> {
+        Box::new(RecordedFile { inner, path: path.into(), notes: Arc::clone(&self.notes) })
+    }
+}
+
+impl Notes {
+    fn note(&self, call: Call) -> Result<()> {
         let mut failing = self.failing.lock();
         if failing.is_some_and(|which| which(&call)) {
             *failing = None;
-            return Err(io::Error::other("the disk is broken"));
+            return Err(Error::io("use", "the disk")(io::Error::other("the disk is broken")));
         }
         self.calls.lock().push(call);
         Ok(())
@@ -119,44 +138,80 @@ impl PowerCut {
 }
 
 impl Disk for RecordingDisk {
-    fn create_folder(&self, folder: &Path) -> io::Result<()> {
-        LocalDisk.create_folder(folder)?;
-        self.note(Call::CreateFolder(folder.into()))
+    fn make_folder(&self, folder: &Path) -> Result<()> {
+        LocalDisk.make_folder(folder)?;
+        self.notes.note(Call::CreateFolder(folder.into()))
     }
 
-    fn create_file(&self, path: &Path) -> io::Result<File> {
-        let file = LocalDisk.create_file(path)?;
-        self.note(Call::CreateFile(path.into()))?;
-        Ok(file)
+    fn open(&self, path: &Path, create: bool) -> Result<Box<dyn DiskFile>> {
+        if create && !path.exists() { self.create_new(path) } else { self.open_to_read(path) }
     }
 
-    fn write_at(&self, file: &File, path: &Path, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.note(Call::Write(path.into()))?;
-        LocalDisk.write_at(file, path, bytes, offset)
+    fn open_to_read(&self, path: &Path) -> Result<Box<dyn DiskFile>> {
+        Ok(self.recorded(path, LocalDisk.open(path, false)?))
     }
 
-    fn sync_file(&self, file: &File, path: &Path) -> io::Result<()> {
-        self.note(Call::SyncFile(path.into()))?;
-        LocalDisk.sync_file(file, path)
+    fn create_new(&self, path: &Path) -> Result<Box<dyn DiskFile>> {
+        let file = LocalDisk.create_new(path)?;
+        self.notes.note(Call::CreateFile(path.into()))?;
+        Ok(self.recorded(path, file))
     }
 
-    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        self.note(Call::SyncFolder(folder.into()))?;
+    fn metadata(&self, path: &Path) -> Result<Metadata> {
+        LocalDisk.metadata(path)
+    }
+
+    fn list(&self, folder: &Path) -> Result<Vec<String>> {
+        LocalDisk.list(folder)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        LocalDisk.rename(from, to)?;
+        self.notes.note(Call::Rename(from.into(), to.into()))
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> Result<()> {
+        LocalDisk.link(from, to)?;
+        self.notes.note(Call::Link(from.into(), to.into()))
+    }
+
+    fn remove(&self, path: &Path) -> Result<()> {
+        LocalDisk.remove(path)?;
+        self.notes.note(Call::Remove(path.into()))
+    }
+
+    fn sync_folder(&self, folder: &Path) -> Result<()> {
+        self.notes.note(Call::SyncFolder(folder.into()))?;
         LocalDisk.sync_folder(folder)
     }
+}
 
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        LocalDisk.rename(from, to)?;
-        self.note(Call::Rename(from.into(), to.into()))
+impl DiskFile for RecordedFile {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.notes.note(Call::Write(self.path.clone()))?;
+        self.inner.write_at(offset, bytes)
     }
 
-    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        LocalDisk.link(from, to)?;
-        self.note(Call::Link(from.into(), to.into()))
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        self.inner.read_at(offset, buffer)
     }
 
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        LocalDisk.remove(path)?;
-        self.note(Call::Remove(path.into()))
+    fn metadata(&self) -> Result<Metadata> {
+        self.inner.metadata()
+    }
+
+    fn set_length(&self, length: u64) -> Result<()> {
+        self.notes.note(Call::Write(self.path.clone()))?;
+        self.inner.set_length(length)
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.notes.note(Call::SyncFile(self.path.clone()))?;
+        self.inner.sync()
+    }
+
+    fn sync_all(&self) -> Result<()> {
+        self.notes.note(Call::SyncFile(self.path.clone()))?;
+        self.inner.sync_all()
     }
 }

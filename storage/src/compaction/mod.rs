@@ -1,0 +1,166 @@
+//! Compaction: many small files of a day become few sorted ones.
+//!
+//! A *job* ([`plan`]) names files of one table and day that follow each other by their sequences. It is run ([`job`])
+//! as a merge of series runs into one new file, which takes the place of the others in one Delta commit and one
+//! change of the view.
+//!
+//! Invariants:
+//! - SEQ-2: the inputs of a job are closed. They are all files of their day between the lowest and the highest
+//!   upper end among them, so every other file is older than all of them or newer than all of them, and the
+//!   output may carry the union of their ranges.
+//! - A query sees the inputs or the output, never both (VIEW-1); the inputs' objects stay until nothing can want
+//!   them (see [`crate::vacuum`]).
+//! - A job that is stopped, by an error or a crash, has changed nothing. What it wrote is removed as a leftover.
+//! - Ingest goes first: one job runs at a time, on a thread of its own, for a bounded share of its time.
+
+mod job;
+mod output;
+mod pace;
+mod plan;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex as SyncMutex;
+use tokio::sync::{Mutex, watch};
+use tokio::task::JoinHandle;
+
+use self::job::Outcome;
+use self::plan::{Job, Want};
+use crate::clock;
+use crate::engine::Shared;
+use crate::error::Result;
+
+/// How often the compactor looks for days that have settled.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// After a failed job, so long until the next.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(30);
+
+/// How files are merged.
+#[derive(Debug, Clone)]
+pub struct CompactionConfig {
+    /// Whether files are merged without being asked.
+    pub enabled: bool,
+    /// Files of this size are large enough. A file of 512 MiB holds some 100 million rows of four fields.
+    pub target_bytes: u64,
+    /// So many files at least are merged into one while a day is being filled: a row is written again a number of
+    /// times that grows with the logarithm of the day's rows.
+    pub fan_in: usize,
+    /// At most so many files are read at a time; each holds a batch of rows in memory.
+    pub max_inputs: usize,
+    /// A day to which nothing was added for so long is merged into as few files as its size allows.
+    pub settle: Duration,
+    /// The share of one processor that merging may take while rows come in, in percent.
+    pub cpu_percent: u32,
+}
+
+impl Default for CompactionConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            target_bytes: 512 << 20,
+            fan_in: 8,
+            max_inputs: 64,
+            settle: Duration::from_secs(3_600),
+            cpu_percent: 50,
+        }
+    }
+}
+
+/// Runs jobs when there are any, and on demand.
+#[derive(Debug)]
+pub(crate) struct Compactor {
+    shared: Arc<Shared>,
+    /// One job at a time.
+    turn: Arc<Mutex<()>>,
+    cancelled: Arc<AtomicBool>,
+    stop: watch::Sender<bool>,
+    task: SyncMutex<Option<JoinHandle<()>>>,
+}
+
+impl Compactor {
+    /// Starts the task that merges files, if the configuration says so.
+    pub(crate) fn start(shared: Arc<Shared>) -> Self {
+        let turn = Arc::new(Mutex::new(()));
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let (stop, stopped) = watch::channel(false);
+        let runs = shared.config.background && shared.config.compaction.enabled;
+        let task = runs.then(|| {
+            tokio::spawn(work(Arc::clone(&shared), Arc::clone(&turn), Arc::clone(&cancelled), stopped))
+        });
+        Self { shared, turn, cancelled, stop, task: SyncMutex::new(task) }
+    }
+
+    /// Runs jobs until there is none, and returns their number. With `all`, also for days that have not settled.
+    pub(crate) async fn run(&self, all: bool) -> Result<usize> {
+        let want = if all { Want::All } else { Want::Due };
+        run_jobs(&self.shared, &self.turn, &self.cancelled, want).await
+    }
+
+    /// Stops what runs, and ends the task.
+    pub(crate) async fn stop(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+        self.stop.send_replace(true);
+        let task = self.task.lock().take();
+        if let Some(task) = task
+            && let Err(error) = task.await
+        {
+            tracing::error!(%error, "the compactor ended badly");
+        }
+    }
+}
+
+async fn work(
+    shared: Arc<Shared>,
+    turn: Arc<Mutex<()>>,
+    cancelled: Arc<AtomicBool>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    loop {
+        tokio::select! {
+            _ = stopped.changed() => return,
+            () = shared.compact_wanted.notified() => {}
+            _ = look.tick() => {}
+        }
+        if let Err(error) = run_jobs(&shared, &turn, &cancelled, Want::Due).await {
+            tracing::error!(%error, "a compaction failed; its files stay as they are and it is tried again");
+            tokio::select! {
+                _ = stopped.changed() => return,
+                () = tokio::time::sleep(PAUSE_AFTER_FAILURE) => {}
+            }
+        }
+    }
+}
+
+async fn run_jobs(
+    shared: &Arc<Shared>,
+    turn: &Mutex<()>,
+    cancelled: &Arc<AtomicBool>,
+    want: Want,
+) -> Result<usize> {
+    let _turn = turn.lock().await;
+    let mut done = 0;
+    while let Some(job) = next_job(shared, want) {
+        match job::run(shared, job, cancelled).await? {
+            Outcome::Merged => done += 1,
+            Outcome::Cancelled | Outcome::Overtaken => break,
+        }
+    }
+    Ok(done)
+}
+
+/// The most useful job of all tables: the newest day comes first, because it is asked for most.
+fn next_job(shared: &Shared, want: Want) -> Option<Job> {
+    let now_ms = clock::now().unix_millis();
+    let snapshot = shared.view.snapshot();
+    let config = &shared.config.compaction;
+    snapshot
+        .tables()
+        .filter_map(|(table, view)| plan::next_job(table, &view.files, now_ms, want, config))
+        .max_by_key(|job| job.date)
+}

@@ -1,0 +1,133 @@
+//! Which files are merged next.
+//!
+//! Files of one day stand in the order of their sequences, and only neighbours are merged (SEQ-2).
+//!
+//! 1. While a day is being filled: at least [`fan_in`](super::CompactionConfig::fan_in) neighbours become one, if the
+//!    largest of them does not outweigh the others. So a row is written again only into a file at least twice as
+//!    large, and files whose sizes fall or rise by more than that are left, of which there are few.
+//! 2. Once it has settled: neighbours are merged up to the target size. A large file is written again only if
+//!    what it is merged with is a good part of it, or the day has too many files: a trickle of late rows must not
+//!    have a whole day rewritten every hour.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::CompactionConfig;
+use crate::model::{DataFile, FilePlace, TableId};
+
+/// A settled day may keep so many files below the target size.
+const FILES_OF_A_SETTLED_DAY: usize = 4;
+
+/// A large file is written again when the others are at least this part of it.
+const WORTHWHILE_PART: u64 = 8;
+
+/// Files of one table and day to be merged, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Job {
+    pub(super) table: TableId,
+    pub(super) date: i32,
+    pub(super) inputs: Vec<Arc<DataFile>>,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Want {
+    /// What is due.
+    Due,
+    /// Everything, as if all days had settled.
+    All,
+}
+
+/// The next job of a table whose files are `files`, oldest first.
+pub(super) fn next_job(
+    table: TableId,
+    files: &[Arc<DataFile>],
+    now_ms: u64,
+    want: Want,
+    config: &CompactionConfig,
+) -> Option<Job> {
+    let mut days: BTreeMap<i32, Vec<&Arc<DataFile>>> = BTreeMap::new();
+    for file in files.iter().filter(|file| file.place == FilePlace::Table) {
+        days.entry(file.date).or_default().push(file);
+    }
+    days.into_iter().rev().find_map(|(date, files)| {
+        let inputs = match want {
+            Want::All => all(&files, config),
+            Want::Due if is_settled(&files, now_ms, config.settle) => settled(&files, config),
+            Want::Due => filling(&files, config),
+        }?;
+        Some(Job { table, date, inputs: inputs.iter().map(|file| Arc::clone(file)).collect() })
+    })
+}
+
+type Files<'a> = [&'a Arc<DataFile>];
+
+/// A sequence carries the time of its write.
+fn is_settled(files: &Files<'_>, now_ms: u64, settle: Duration) -> bool {
+    let newest = files.iter().map(|file| file.sequences.max.unix_millis()).max().unwrap_or_default();
+    u128::from(now_ms.saturating_sub(newest)) >= settle.as_millis()
+}
+
+/// Enough neighbours of which none outweighs the others; of several choices the one whose largest file is smallest,
+/// and of these the longest.
+fn filling<'a>(files: &'a Files<'a>, config: &CompactionConfig) -> Option<&'a Files<'a>> {
+    let windows = (0..files.len()).flat_map(|start| {
+        let rest = files.get(start..).unwrap_or_default();
+        let longest = fitting(rest, config);
+        (config.fan_in.max(2)..=longest).filter_map(|length| rest.get(..length))
+    });
+    windows
+        .map(|window| (largest(window), window))
+        .filter(|(largest, window)| bytes(window) - largest >= *largest)
+        .min_by_key(|(largest, window)| (*largest, Reverse(window.len())))
+        .map(|(_, window)| window)
+}
+
+/// Neighbours that fit into one file of the target size, if it is worthwhile.
+fn settled<'a>(files: &'a Files<'a>, config: &CompactionConfig) -> Option<&'a Files<'a>> {
+    groups(files, config).find(|group| {
+        let largest = largest(group);
+        bytes(group) - largest >= largest / WORTHWHILE_PART || files.len() > FILES_OF_A_SETTLED_DAY
+    })
+}
+
+/// Neighbours that fit into one file of the target size.
+fn all<'a>(files: &'a Files<'a>, config: &CompactionConfig) -> Option<&'a Files<'a>> {
+    groups(files, config).next()
+}
+
+/// Groups of at least two neighbours that together do not exceed the target size.
+fn groups<'a>(files: &'a Files<'a>, config: &CompactionConfig) -> impl Iterator<Item = &'a Files<'a>> {
+    let mut rest = files;
+    std::iter::from_fn(move || {
+        while rest.len() > 1 {
+            let length = fitting(rest, config);
+            let (group, others) = rest.split_at(length.clamp(1, rest.len()));
+            rest = others;
+            if group.len() > 1 {
+                return Some(group);
+            }
+        }
+        None
+    })
+}
+
+/// How many of the first files together do not exceed the target size, nor the number of inputs.
+fn fitting(files: &Files<'_>, config: &CompactionConfig) -> usize {
+    let mut sum = 0_u64;
+    let fits = |file: &&&Arc<DataFile>| {
+        sum = sum.saturating_add(file.bytes);
+        sum <= config.target_bytes
+    };
+    files.iter().take(config.max_inputs.max(2)).take_while(fits).count()
+}
+
+fn largest(files: &Files<'_>) -> u64 {
+    files.iter().map(|file| file.bytes).max().unwrap_or_default()
+}
+
+fn bytes(files: &Files<'_>) -> u64 {
+    files.iter().map(|file| file.bytes).sum()
+}
