@@ -50,6 +50,11 @@ impl Epoch {
         Uuid::try_parse(text).ok().map(Self)
     }
 
+    /// The epoch with these bytes.
+    pub(super) fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+
     /// The UUID's bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 16] {

@@ -99,10 +99,13 @@ pub(super) fn read_header(file: &dyn DiskFile, path: &Path, epoch: &Epoch, segme
     let (covered, checksum) = bytes.split_at(40);
     let number = |at: usize| covered.get(at..).and_then(|b| b.first_chunk()).map(|b| u64::from_le_bytes(*b));
     let named = number(24);
-    if Seed::new(epoch, segment).checksum(&[covered]).to_le_bytes() != *checksum {
-        let foreign = covered.get(8..24) != Some(epoch.as_bytes().as_slice());
-        // A recycled file under its new name still has its old number: that is no header of this segment.
-        return if foreign && named == Some(segment) {
+    let is_of = |epoch: &Epoch| Seed::new(epoch, segment).checksum(&[covered]).to_le_bytes() == *checksum;
+    if !is_of(epoch) {
+        // A damaged header agrees with no epoch, another log's with its own. A recycled file under its new name
+        // still has its old number: that is no header of this segment.
+        let own =
+            covered.get(8..24).and_then(|bytes| bytes.first_chunk()).map(|bytes| Epoch::from_bytes(*bytes));
+        return if named == Some(segment) && own.is_some_and(|own| is_of(&own)) {
             Err(Error::Damaged(format!(
                 "{} belongs to another log; keep the files of one data directory together",
                 path.display()

@@ -7,7 +7,7 @@
 //!    with its size, its checksum, a footer that parses and its number of rows.
 //! 5. Streams: every record. Registry: SQLite's own check.
 //!
-//! Invariants: nothing is changed; the directory is locked, so nobody else changes it meanwhile. A finding names
+//! Invariants: nothing is changed but for files of unfinished writes, which are removed; the directory is locked, so nobody else changes it meanwhile. A finding names
 //! file and place, and what is lost. It goes on after a finding: one run finds everything.
 
 mod files;

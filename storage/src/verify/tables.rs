@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use object_store::ObjectStore;
-use object_store::local::LocalFileSystem;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::Value;
 
@@ -17,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::flush::staging::checksum_of;
 use crate::log::Epoch;
 use crate::model::DataFile;
+use crate::object::DurableLocalStore;
 
 const LOG: &str = "_delta_log";
 
@@ -25,9 +25,9 @@ pub(super) async fn tables(data_dir: &Path, report: &mut Report, progress: &mut 
     if !root.is_dir() {
         return;
     }
-    let store: Arc<dyn ObjectStore> = match LocalFileSystem::new_with_prefix(&root) {
+    let store: Arc<dyn ObjectStore> = match DurableLocalStore::open(&root) {
         Ok(store) => Arc::new(store),
-        Err(error) => return report.damage("tables", None, error.to_string()),
+        Err(error) => return report.error("tables", &error),
     };
     let node = app_id(data_dir);
     for database in names(&root) {

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use object_store::ObjectStore;
-use object_store::local::LocalFileSystem;
 
 use super::{Report, verify};
 use crate::delta::TableLog;
 use crate::engine::tests::Node;
+use crate::object::DurableLocalStore;
 
 async fn verified(folder: &Path) -> Report {
     verify(folder, &mut |_| {}).await.unwrap()
@@ -75,7 +75,7 @@ async fn every_part_of_a_table_file_is_covered() {
 /// What plans rely on of all tables.
 async fn planned(folder: &Path) -> Result<String, crate::Error> {
     let root = folder.join("tables");
-    let store: Arc<dyn ObjectStore> = Arc::new(LocalFileSystem::new_with_prefix(&root).unwrap());
+    let store: Arc<dyn ObjectStore> = Arc::new(DurableLocalStore::open(&root).unwrap());
     let app_id = format!("busbar-busbar-{}", std::fs::read_to_string(folder.join("log/epoch")).unwrap());
     let mut all = String::new();
     for log in found(&root, "00000000000000000000.json") {
