@@ -43,6 +43,12 @@ class Checks:
             print(f"{'ok  ' if holds else 'FAIL'} {what}", flush=True)
         return holds
 
+    def started(self, engine, what):
+        """Without an engine the rest of a rig says nothing."""
+        if not self.check(engine.ready, what):
+            print(engine.log(), flush=True)
+            self.end()
+
     def end(self):
         print(f"{self.passed} passed, {self.failed} failed", flush=True)
         sys.exit(1 if self.failed else 0)
@@ -51,12 +57,15 @@ class Checks:
 class Engine:
     """`busbar serve` on free ports. `ready` says whether it came up; else it has ended."""
 
-    def __init__(self, data, *flags, before=(), patience=60, small=True):
+    def __init__(self, data, *flags, before=(), patience=60):
         self.folder = tempfile.TemporaryDirectory(prefix="busbar-rig-")
         self.errors = pathlib.Path(self.folder.name) / "stderr"
-        sizes = ["--flush-bytes=256KiB", "--flush-age=1s", "--log-segment-bytes=64KiB"] if small else []
+        # Small, so that flushes, commits and trims happen within a run.
+        settings = {"flush-bytes": "256KiB", "flush-age": "1s", "log-segment-bytes": "64KiB"}
+        settings.update(flag.removeprefix("--").split("=", 1) for flag in flags)
         command = [*before, program(), "serve", f"--data-dir={data}", "--http-addr=127.0.0.1:0",
-                   "--mqtt-addr=127.0.0.1:0", "--logging-format=json", *sizes, *flags]
+                   "--mqtt-addr=127.0.0.1:0", "--logging-format=json"]
+        command += [f"--{name}={value}" for name, value in settings.items()]
         variables = {name: value for name, value in os.environ.items() if not name.startswith("BUSBAR")}
         with open(self.errors, "wb") as errors:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
@@ -93,7 +102,7 @@ class Engine:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
             headers = {"content-type": "application/json"} if path.startswith("/api/v3/query") else {}
-            connection.request(method, path, body, headers)
+            connection.request(method, path, body and body.encode(), headers)
             answer = connection.getresponse()
             return answer.status, answer.read().decode(errors="replace")
         finally:

@@ -90,7 +90,7 @@ fn path_in(folder: &Path, file: &DataFile) -> Result<String> {
 
 /// The file that an action of the table in `folder` added.
 pub(super) fn to_file(folder: &Path, add: Add) -> Result<DataFile> {
-    let read = Tags { add: &add };
+    let read = Tags { folder, add: &add };
     let date = add.partition_values.get(DATE_COLUMN).and_then(|text| parse_date(text.as_deref()?));
     let checksum = read.text(CHECKSUM)?;
     if read.text(ACTION_CHECKSUM)? != format!("{:08x}", action_checksum(&add)) {
@@ -117,6 +117,7 @@ pub(super) fn to_file(folder: &Path, add: Add) -> Result<DataFile> {
 
 /// The tags of an action that must be there.
 struct Tags<'a> {
+    folder: &'a Path,
     add: &'a Add,
 }
 
@@ -131,7 +132,10 @@ impl<'a> Tags<'a> {
     }
 
     fn lacks(&self, what: &str) -> Error {
-        let path = &self.add.path;
-        Error::Damaged(format!("the file {path} of the table has no valid {what}: Busbar did not add it so"))
+        let (folder, path) = (self.folder, &self.add.path);
+        Error::Damaged(format!(
+            "the log of table {folder} is damaged, or another engine has added to it: the entry of the file {path} has no \
+             valid {what}; restore the table from a backup"
+        ))
     }
 }
