@@ -113,3 +113,54 @@ fn refuse_damage(path: &Path, at: usize, rest: &[u8]) -> Result<()> {
         ))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{append, load, proof};
+    use crate::catalog::Definition;
+    use crate::disk::LocalDisk;
+    use crate::error::ErrorKind;
+    use crate::model::DatabaseName;
+
+    fn databases(names: &[&str]) -> Vec<Definition> {
+        let database = |name: &&str| Definition::Database { name: DatabaseName::new(*name).unwrap() };
+        names.iter().map(database).collect()
+    }
+
+    #[test]
+    fn a_flipped_bit_in_any_record_is_damage_also_in_its_length() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("definitions.log");
+        append(&LocalDisk, &path, &databases(&["one", "two"])).unwrap();
+        append(&LocalDisk, &path, &databases(&["three"])).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for at in 0..whole.len() - proof().len() {
+            for bit in 0..8 {
+                let mut bytes = whole.clone();
+                bytes[at] ^= 1 << bit;
+                std::fs::write(&path, bytes).unwrap();
+                let error = load(&LocalDisk, &path).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Damaged, "bit {bit} of byte {at}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_torn_record_at_the_end_is_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("definitions.log");
+        append(&LocalDisk, &path, &databases(&["one", "two"])).unwrap();
+        let before = std::fs::read(&path).unwrap().len();
+        append(&LocalDisk, &path, &databases(&["three"])).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let end = whole.len() - proof().len();
+        for cut in before..whole.len() {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            let expected =
+                if cut < end { databases(&["one", "two"]) } else { databases(&["one", "two", "three"]) };
+            assert_eq!(load(&LocalDisk, &path).unwrap(), expected, "cut at {cut}");
+            append(&LocalDisk, &path, &databases(&["four"])).unwrap();
+            assert_eq!(load(&LocalDisk, &path).unwrap().len(), expected.len() + 1);
+        }
+    }
+}

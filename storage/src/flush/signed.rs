@@ -31,3 +31,24 @@ pub(crate) fn content<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a [u8]> {
         ))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{content, sign};
+
+    #[test]
+    fn a_flipped_bit_anywhere_in_a_signed_file_is_seen() {
+        let signed = sign(br#"{"sealed_at":117}"#.to_vec());
+        assert_eq!(content(Path::new("a"), &signed).unwrap(), br#"{"sealed_at":117}"#);
+        for at in 0..signed.len() {
+            for bit in 0..8 {
+                let mut bytes = signed.clone();
+                bytes[at] ^= 1 << bit;
+                assert!(content(Path::new("a"), &bytes).is_err(), "bit {bit} of byte {at}");
+            }
+        }
+        assert!(content(Path::new("a"), b"{}").is_err());
+    }
+}
