@@ -29,6 +29,7 @@ use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use deltalake_core::table::state::DeltaTableState;
 use deltalake_core::{DeltaTable, DeltaTableError};
+use futures::TryStreamExt;
 use hashbrown::HashMap;
 use object_store::ObjectStore;
 use object_store::path::Path;
@@ -151,6 +152,22 @@ impl TableLog {
                 action::to_file(&self.folder, add)
             })
             .collect()
+    }
+
+    /// The paths of files that were removed from the table at or after `since_ms` (Unix milliseconds).
+    ///
+    /// # Errors
+    /// [`Error::Delta`] when the log cannot be read.
+    pub async fn replaced_since(&self, since_ms: i64) -> Result<Vec<Path>> {
+        let mut removed = self.state.all_tombstones(self.log_store.as_ref());
+        let mut paths = Vec::new();
+        while let Some(file) = removed.try_next().await? {
+            if file.deletion_timestamp().is_none_or(|at| at >= since_ms) {
+                let path = Path::parse(format!("{}/{}", self.folder, file.path()));
+                paths.push(path.map_err(object_store::Error::from)?);
+            }
+        }
+        Ok(paths)
     }
 
     /// The greatest sequence in any file of the table (SEQ-1).

@@ -33,9 +33,13 @@ use self::plan::{Job, Want};
 use crate::clock;
 use crate::engine::Shared;
 use crate::error::Result;
+use crate::vacuum;
 
 /// How often the compactor looks for days that have settled.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// How often objects that nothing can want are removed. Nothing waits for it but disk.
+const VACUUM_EVERY: Duration = Duration::from_secs(3_600);
 
 /// After a failed job, so long until the next.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(30);
@@ -121,11 +125,17 @@ async fn work(
     mut stopped: watch::Receiver<bool>,
 ) {
     let mut look = tokio::time::interval(LOOK_EVERY);
+    let mut vacuum = tokio::time::interval(VACUUM_EVERY);
     loop {
         tokio::select! {
             _ = stopped.changed() => return,
             () = shared.compact_wanted.notified() => {}
             _ = look.tick() => {}
+            _ = vacuum.tick() => {
+                if let Err(error) = vacuum::run(&shared).await {
+                    tracing::warn!(%error, "not everything that no table wants could be removed");
+                }
+            }
         }
         if let Err(error) = run_jobs(&shared, &turn, &cancelled, Want::Due).await {
             tracing::error!(%error, "a compaction failed; its files stay as they are and it is tried again");

@@ -45,6 +45,7 @@ use crate::model::{DataFile, FilePlace, FrameNumber, Sequence, TableId, TableSch
 use crate::object::VerifiedStore;
 use crate::series::SeriesIndex;
 use crate::tap::{CommittedGroup, Tap};
+use crate::vacuum::{self, VacuumConfig, Vacuumed};
 use crate::view::{Snapshot, View};
 
 /// Settings of an engine.
@@ -68,6 +69,8 @@ pub struct EngineConfig {
     pub recovery: RecoveryMode,
     /// How files are merged.
     pub compaction: CompactionConfig,
+    /// What is kept of files that no table has any more.
+    pub vacuum: VacuumConfig,
     /// Whether flush and compaction run when they are due; without it only when they are asked to.
     pub background: bool,
     /// The disk of everything but the lock: log, definitions, staged files and local tables.
@@ -88,6 +91,7 @@ impl EngineConfig {
             consumers: Vec::new(),
             recovery: RecoveryMode::Strict,
             compaction: CompactionConfig::default(),
+            vacuum: VacuumConfig::default(),
             background: true,
             disk: Arc::new(LocalDisk),
         }
@@ -291,6 +295,14 @@ impl Engine {
     /// The first failure of object store or table log; what was merged before stays merged.
     pub async fn compact(&self, all: bool) -> Result<usize> {
         self.compactor.run(all).await
+    }
+
+    /// Removes objects from the tables' folders that nothing can want any more.
+    ///
+    /// # Errors
+    /// The first failure of object store or table log.
+    pub async fn vacuum(&self) -> Result<Vacuumed> {
+        vacuum::run(&self.shared).await
     }
 
     /// Stops the compactor, and the flusher after a last flush and ends the tap. Drop the [`Committer`] first: rows that it

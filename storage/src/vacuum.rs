@@ -1,0 +1,104 @@
+//! Vacuum: removes objects of tables that nothing can want any more.
+//!
+//! 1. The objects in the folder of a table that are old enough are listed.
+//! 2. Then, with the table's log taken: kept is what the table has now, what it had within the time that old
+//!    versions are kept, and what a staged file on its way to the table is called.
+//! 3. Of the rest each is looked at once more, and removed if it is still as old.
+//!
+//! Invariant (TXN-3): an object without a reference that is younger than [`VacuumConfig::min_age`] stays: a flush puts
+//! its files again at each try, and commits at once after.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStoreExt};
+
+use crate::clock;
+use crate::engine::Shared;
+use crate::error::Result;
+use crate::layout::{DATE_COLUMN, table_folder};
+use crate::model::{FilePlace, TableSchema};
+
+/// What is kept.
+#[derive(Debug, Clone)]
+pub struct VacuumConfig {
+    /// An object without a reference stays for so long: it may be on its way into the table.
+    pub min_age: Duration,
+    /// A file that a compaction has replaced stays for so long, for readers of older versions of the table and for
+    /// going back in time.
+    pub keep_replaced: Duration,
+}
+
+impl Default for VacuumConfig {
+    fn default() -> Self {
+        Self { min_age: Duration::from_secs(3_600), keep_replaced: Duration::from_secs(86_400) }
+    }
+}
+
+/// What was removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Vacuumed {
+    /// Number of objects.
+    pub objects: usize,
+    /// Their size.
+    pub bytes: u64,
+}
+
+/// Removes what nothing can want from the folders of all tables.
+pub(crate) async fn run(shared: &Shared) -> Result<Vacuumed> {
+    let mut removed = Vacuumed::default();
+    for schema in shared.catalog.all_tables() {
+        for object in unreferenced(shared, &schema).await? {
+            if is_still(shared, &object).await? {
+                shared.table_store.delete(&object.location).await?;
+                tracing::debug!(path = %object.location, "an object that no table wants is removed");
+                removed.objects += 1;
+                removed.bytes += object.size;
+            }
+        }
+    }
+    Ok(removed)
+}
+
+/// The objects of a table that are old enough and wanted by nothing.
+async fn unreferenced(shared: &Shared, schema: &TableSchema) -> Result<Vec<ObjectMeta>> {
+    let config = &shared.config.vacuum;
+    let folder = table_folder(schema);
+    let now_ms = i64::try_from(clock::now().unix_millis()).unwrap_or(i64::MAX);
+    let before = |age: Duration| now_ms.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
+    let old = |object: &ObjectMeta| object.last_modified.timestamp_millis() <= before(config.min_age);
+    let of_partitions = |object: &ObjectMeta| {
+        let mut parts = object.location.prefix_match(&folder).into_iter().flatten();
+        parts.next().is_some_and(|part| part.as_ref().starts_with(DATE_COLUMN))
+    };
+    let mut listed: Vec<ObjectMeta> = shared.table_store.list(Some(&folder)).try_collect().await?;
+    listed.retain(|object| old(object) && of_partitions(object));
+    if listed.is_empty() {
+        return Ok(listed);
+    }
+    let Some(table) = shared.tables.take(schema).await? else { return Ok(Vec::new()) };
+    let mut wanted: HashSet<Path> = table.files()?.into_iter().map(|file| file.path).collect();
+    wanted.extend(table.replaced_since(before(config.keep_replaced)).await?);
+    let snapshot = shared.view.snapshot();
+    let files = snapshot.table(schema.id).map(|view| view.files.as_slice()).unwrap_or_default();
+    let staged = files.iter().filter(|file| file.place == FilePlace::Staged);
+    let staged: HashSet<&str> = staged.filter_map(|file| file.path.filename()).collect();
+    let is_staged =
+        |object: &ObjectMeta| object.location.filename().is_some_and(|name| staged.contains(name));
+    listed.retain(|object| !wanted.contains(&object.location) && !is_staged(object));
+    Ok(listed)
+}
+
+/// Whether nobody has put the object again since it was listed.
+async fn is_still(shared: &Shared, object: &ObjectMeta) -> Result<bool> {
+    match shared.table_store.head(&object.location).await {
+        Ok(now) => Ok(now.last_modified == object.last_modified),
+        Err(object_store::Error::NotFound { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
