@@ -27,8 +27,8 @@ pub mod rows;
 pub mod series;
 pub mod stream;
 pub mod tap;
-pub mod verify;
 pub mod vacuum;
+pub mod verify;
 pub mod view;
 
 pub use error::{Error, ErrorKind, Result};
