@@ -291,21 +291,23 @@ impl Inner {
     }
 }
 
-/// Reads a stream's folder through and changes nothing. Returns its number of records and its bytes.
+/// Reads a stream's folder through and changes nothing. Returns its number of records, its bytes, and those of a torn
+/// tail among them.
 ///
 /// # Errors
 /// [`Error::Damaged`] says which file is damaged, where, and which records are lost; [`Error::Io`].
-pub fn verify(folder: &Path) -> Result<(u64, u64)> {
+pub fn verify(folder: &Path) -> Result<(u64, u64, u64)> {
     let firsts = segment::firsts(folder)?;
-    let (mut next, mut records, mut bytes) = (None, 0, 0);
+    let (mut next, mut records, mut bytes, mut torn) = (None, 0, 0, 0);
     for (i, first) in firsts.iter().enumerate() {
         refuse_gap(folder, next, *first)?;
-        let (segment, torn) = Segment::survey(folder, *first, i + 1 == firsts.len())?;
+        let (segment, tail) = Segment::survey(folder, *first, i + 1 == firsts.len())?;
         next = Some(segment.next());
         records += segment.records;
-        bytes += segment.bytes + torn as u64;
+        torn += tail as u64;
+        bytes += segment.bytes + tail as u64;
     }
-    Ok((records, bytes))
+    Ok((records, bytes, torn))
 }
 
 /// A segment begins where the one before it ends (STREAM-2).

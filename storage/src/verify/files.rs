@@ -95,9 +95,16 @@ pub(super) fn streams(data_dir: &Path, report: &mut Report) {
         }
         match stream::verify(&path) {
             Err(error) => report.error(relative(data_dir, &path), &error),
-            Ok((records, bytes)) => {
+            Ok((records, bytes, torn)) => {
                 report.checked.records += records;
                 report.checked.bytes += bytes;
+                if torn > 0 {
+                    let note = format!(
+                        "{}: the last record is torn or damaged ({torn} bytes)",
+                        relative(data_dir, &path)
+                    );
+                    report.notes.push(note);
+                }
             }
         }
     }
