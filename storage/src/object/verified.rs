@@ -176,6 +176,8 @@ fn check(location: &Path, range: &Range<u64>, bytes: &Bytes, blocks: &[u32]) -> 
 }
 
 fn damaged(message: String) -> object_store::Error {
+    // Said here, because Parquet and Arrow keep only a text of it on the way up, and a client is not told of paths.
+    tracing::error!(%message, "a data file is damaged");
     object_store::Error::Generic { store: "busbar", source: Box::new(Error::Damaged(message)) }
 }
 
