@@ -123,7 +123,7 @@ mod tests {
     use crate::model::DatabaseName;
 
     fn databases(names: &[&str]) -> Vec<Definition> {
-        let database = |name: &&str| Definition::Database { name: DatabaseName::new(*name).unwrap() };
+        let database = |name: &&str| Definition::Database { name: DatabaseName::new(name).unwrap() };
         names.iter().map(database).collect()
     }
 
