@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use object_store::ObjectStore;
 use parking_lot::Mutex;
 
@@ -152,8 +152,10 @@ async fn open_tables(shared: &Shared) -> Result<HashMap<TableId, Sequence>> {
         let version = table.transaction_version(shared.tables.app_id());
         Ok(version.map(|version| (schema.id, Sequence::new(version.unsigned_abs()))))
     });
-    let opened = stream::iter(opened).buffer_unordered(TABLES_OPENED_AT_ONCE);
-    opened.try_filter_map(|table| async move { Ok(table) }).try_collect().await
+    // All are waited for, also after an error: a reader of a table's log that outlives the runtime panics.
+    let opened: Vec<Result<Option<_>>> =
+        stream::iter(opened).buffer_unordered(TABLES_OPENED_AT_ONCE).collect().await;
+    opened.into_iter().filter_map(Result::transpose).collect()
 }
 
 /// Applies the rows that no file holds; returns the greatest sequence in the log.
