@@ -83,11 +83,3 @@ impl Drop for Sink<'_> {
         }
     }
 }
-
-/// The error as the Parquet writer passes it on: its kind stays.
-fn io_error(error: Error) -> io::Error {
-    match error {
-        Error::Io { source, .. } => source,
-        other => io::Error::other(other),
-    }
-}
