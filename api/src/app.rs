@@ -21,6 +21,7 @@ use ingest::writer::{Writer, WriterMetrics};
 use query::{QueryService, Source};
 use storage::disk::{Disk as _, LocalDisk};
 use storage::engine::{Engine, EngineConfig};
+use storage::log::RecoveryMode;
 use storage::object::StoreSettings;
 use storage::registry::Registry;
 use tokio::net::TcpListener;
@@ -28,7 +29,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Recovery};
 use crate::metrics::{AlertingMetrics, EngineMetrics, MqttMetrics, StoreMetrics};
 use crate::routes;
 use crate::server::Server;
@@ -306,6 +307,10 @@ fn engine_config(config: &Config) -> Result<EngineConfig, ConfigError> {
         flush_age: config.flush.age.0,
         memory_limit: config.write.memtable_bytes.0,
         consumers: vec![rules::CONSUMER],
+        recovery: match config.log.recovery {
+            Recovery::Strict => RecoveryMode::Strict,
+            Recovery::Salvage => RecoveryMode::Salvage,
+        },
         ..EngineConfig::new(&config.data_dir)
     })
 }

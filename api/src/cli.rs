@@ -3,6 +3,8 @@
 //! Invariant: results go to standard output, everything else to standard error; the exit code is 0 only when what
 //! was asked for was done (1: it failed, 2: it was not understood).
 
+mod verify;
+
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -79,6 +81,7 @@ pub fn command() -> Command {
         )
         .subcommand(Command::new("token").about("Tokens").subcommand_required(true).subcommand(create))
         .subcommand(health.arg(url))
+        .subcommand(verify::command())
 }
 
 fn with_settings(command: Command) -> Command {
@@ -106,6 +109,7 @@ fn dispatch(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     match matches.subcommand() {
         Some(("serve", matches)) => serve(load(matches)?),
         Some(("health", matches)) => health(matches),
+        Some(("verify", matches)) => verify::run(matches),
         Some(("config", matches)) => match matches.subcommand() {
             Some(("print", matches)) => print(&config::render(&load(matches)?)),
             Some((_, matches)) => {

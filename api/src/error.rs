@@ -245,6 +245,7 @@ impl Failure {
             Self::Lines(lines) => lines.message(dialect),
             Self::Statement(text) => format!("error parsing query: {text}"),
             Self::Sql(query::Error::Internal(_)) | Self::Panic => "internal error".into(),
+            Self::Sql(query::Error::Damaged(_)) => "stored data is damaged: see the engine's log".into(),
             Self::Sql(error) => error.to_string(),
             Self::Busy(_) => "too many requests at one time: come again after Retry-After".into(),
             Self::Unavailable { reason, .. } => reason.clone(),
@@ -278,6 +279,7 @@ impl Failure {
             Self::Sql(query::Error::StoreUnavailable(error)) => {
                 tracing::warn!(%error, "a query was not answered by the object store");
             }
+            Self::Sql(query::Error::Damaged(what)) => tracing::error!(%what, "stored data is damaged"),
             _ if status.is_server_error() => tracing::warn!(failure = ?self, "a request was not served"),
             _ => tracing::debug!(failure = ?self, "a request was refused"),
         }

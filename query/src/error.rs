@@ -52,6 +52,9 @@ pub enum Error {
     /// The object store does not answer.
     #[error("the query needs files of the object store, which does not answer; try again later")]
     StoreUnavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Stored bytes are not what was written, so there is no answer.
+    #[error("stored data is damaged: {0}")]
+    Damaged(String),
     /// A fault of the engine or of the machine. What happened is in the source, for the log and not for the
     /// client.
     #[error("the query failed inside the engine")]
@@ -72,7 +75,7 @@ impl Error {
             Self::Memory(_) => ErrorKind::Memory,
             Self::Busy { .. } => ErrorKind::Busy,
             Self::StoreUnavailable(_) => ErrorKind::Unavailable,
-            Self::Internal(_) => ErrorKind::Internal,
+            Self::Damaged(_) | Self::Internal(_) => ErrorKind::Internal,
         }
     }
 
@@ -84,6 +87,9 @@ impl Error {
 impl From<DataFusionError> for Error {
     /// What a client wrote is told to the client; what happened inside is kept for the log.
     fn from(error: DataFusionError) -> Self {
+        if let Some(damage) = damage(&error) {
+            return Self::Damaged(damage);
+        }
         let message = |e: &DataFusionError| e.strip_backtrace();
         if is_unanswered(&error) {
             return Self::StoreUnavailable(error.into());
@@ -135,6 +141,18 @@ fn is_unanswered(error: &DataFusionError) -> bool {
     false
 }
 
+/// What storage says is damaged, if that is the cause: it names the file.
+fn damage(error: &DataFusionError) -> Option<String> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(storage::Error::Damaged(what)) = error.downcast_ref() {
+            return Some(what.clone());
+        }
+        cause = error.source();
+    }
+    None
+}
+
 /// Whether Arrow failed to read or hold data, as opposed to computing what the query asked for.
 fn is_engine_fault(error: &ArrowError) -> bool {
     matches!(
@@ -173,5 +191,15 @@ mod tests {
             let text = error.to_string();
             assert_eq!(Error::from(error).kind(), kind, "{text}");
         }
+    }
+
+    #[test]
+    fn damage_of_a_file_is_named_through_all_layers() {
+        let damaged = storage::Error::Damaged("t/a.parquet is damaged".into());
+        let stored = object_store::Error::Generic { store: "busbar", source: Box::new(damaged) };
+        let read = ParquetError::External(Box::new(stored));
+        let error = Error::from(DataFusionError::ParquetError(Box::new(read)));
+        assert_eq!(error.kind(), ErrorKind::Internal);
+        assert_eq!(error.to_string(), "stored data is damaged: t/a.parquet is damaged");
     }
 }

@@ -13,6 +13,7 @@
 //! say of a file, its `tags` say: the range of sequences, exact times, number of rows, checksum.
 
 mod action;
+mod attested;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -89,6 +90,7 @@ impl TableLog {
         let state = DeltaTableState::try_new(log_store.as_ref(), None).await?;
         let mut table = Self::new(folder, log_store, state);
         table.load_transaction(app_id).await?;
+        table.attested(app_id).await?;
         Ok(Some(table))
     }
 
@@ -242,7 +244,10 @@ impl TableLog {
             let target_size = added.iter().map(|file| file.bytes).max().unwrap_or_default();
             let target_size = i64::try_from(target_size).unwrap_or(i64::MAX);
             let operation = DeltaOperation::Optimize { predicate: None, target_size };
-            let Err(error) = self.write(actions, CommitProperties::default(), operation).await else { break };
+            let transaction = self.transaction_version(app_id).map(|version| (app_id, version));
+            let properties = CommitProperties::default();
+            let written = self.write(actions, properties, operation, transaction).await;
+            let Err(error) = written else { break };
             tracing::warn!(%error, table = %self.folder, attempt, "the commit failed, reading the log again");
             if attempt == COMMIT_ATTEMPTS || self.reload(app_id).await.is_err() {
                 return Err(error);
@@ -275,21 +280,23 @@ impl TableLog {
             partition_by: Some(vec![DATE_COLUMN.to_owned()]),
             predicate: None,
         };
-        self.write(actions, properties, operation).await?;
+        self.write(actions, properties, operation, Some((app_id, version))).await?;
         self.transactions.insert(app_id.to_owned(), Some(version));
         Ok(())
     }
 
-    /// Puts the next entry of the log, once.
+    /// Puts the next entry of the log, once. `transaction` is this process's newest after it.
     async fn write(
         &mut self,
         actions: Vec<Action>,
         properties: CommitProperties,
         operation: DeltaOperation,
+        transaction: Option<(&str, i64)>,
     ) -> Result<()> {
         // The callers retry, because only they look whether their commit is there already; and a checkpoint that
         // fails must not make a commit look failed.
         let properties = properties
+            .with_metadata([self.attest(&actions, transaction)?])
             .with_max_retries(0)
             .with_create_checkpoint(false)
             .with_cleanup_expired_logs(Some(false));

@@ -28,6 +28,7 @@ pub mod series;
 pub mod stream;
 pub mod tap;
 pub mod vacuum;
+pub mod verify;
 pub mod view;
 
 pub use error::{Error, ErrorKind, Result};

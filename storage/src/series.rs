@@ -155,6 +155,14 @@ impl SeriesIndex {
         }
     }
 
+    /// Ids below this one are not given any more, although some of them are not defined (KEY-2).
+    pub(crate) fn keep_below(&self, next: SeriesId) {
+        let _birth = self.births.lock();
+        let mut by_id = self.by_id.write();
+        let given = by_id.len().max(next.get() as usize);
+        by_id.resize(given, None);
+    }
+
     /// The series with this id.
     #[must_use]
     pub fn get(&self, id: SeriesId) -> Option<Arc<Series>> {

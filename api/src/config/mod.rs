@@ -129,6 +129,18 @@ pub struct Write {
 pub struct Log {
     /// One segment: the log is trimmed by whole segments.
     pub segment_bytes: ByteSize,
+    /// What a start does with a log that holds damage.
+    pub recovery: Recovery,
+}
+
+/// What a start does with a log that holds damage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Recovery {
+    /// It refuses, and says where the damage is.
+    Strict,
+    /// It keeps the damaged segments aside, reports what is lost, and goes on with the rest.
+    Salvage,
 }
 
 /// From memory to files.
@@ -254,7 +266,7 @@ impl Default for Write {
 impl Default for Log {
     fn default() -> Self {
         // As much as a flush: a segment or two are kept beside what is in memory.
-        Self { segment_bytes: ByteSize::mebibytes(64) }
+        Self { segment_bytes: ByteSize::mebibytes(64), recovery: Recovery::Strict }
     }
 }
 

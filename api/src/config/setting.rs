@@ -196,6 +196,15 @@ pub const SETTINGS: &[Setting] = &[
         "One segment of the log, which is trimmed by whole segments."
     ),
     setting!(
+        "log.recovery",
+        "BUSBAR_LOG_RECOVERY",
+        "log-recovery",
+        "strict|salvage",
+        "\"strict\"",
+        log.recovery,
+        "With a damaged log: refuse to start, or set the damage aside, report it and go on."
+    ),
+    setting!(
         "flush.bytes",
         "BUSBAR_FLUSH_BYTES",
         "flush-bytes",

@@ -85,6 +85,12 @@ impl TableProvider for Table {
         let identity = Arc::new(Identity::of(filters, &self.schema));
         let files = self.view.files.iter().filter(|file| identity.may_be_in(file, &self.schema));
         let mut sources: Vec<RowSource> = files.cloned().map(RowSource::File).collect();
+        for source in &sources {
+            // From here on a changed bit in it is an error, not a row.
+            if let RowSource::File(file) = source {
+                self.engine.expect(file);
+            }
+        }
         let memory = memory::wanted_rows(&self.schema, &self.view, &self.engine, &identity, state).await?;
         sources.extend(memory.map(RowSource::Memory));
         let scan = Scan {

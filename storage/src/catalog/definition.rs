@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::model::{DatabaseName, PhysicalColumn, SeriesId, TableId, TableName, TagSchema};
+use crate::model::{ColumnId, DatabaseName, PhysicalColumn, SeriesId, TableId, TableName, TagSchema};
 
 /// What an id means. A definition stands in or before the first frame that uses the id (KEY-3).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +56,21 @@ pub enum Definition {
         table: TableId,
         /// The canonical key: see [`crate::series`].
         key: Box<[u8]>,
+    },
+    /// Ids below these were given, also where their definitions were lost with damaged frames: they are never
+    /// given again (KEY-2).
+    Given {
+        /// The next series.
+        series: SeriesId,
+        /// The next table.
+        table: TableId,
+    },
+    /// The same for the columns of one table.
+    GivenColumns {
+        /// The table.
+        table: TableId,
+        /// Its next column.
+        column: ColumnId,
     },
 }
 

@@ -38,6 +38,8 @@ struct Inner {
     databases: BTreeMap<DatabaseName, HashMap<TableName, TableId>>,
     tables: BTreeMap<TableId, Arc<TableSchema>>,
     next_table: u32,
+    /// Columns below these were given, and their definitions may be lost (KEY-2).
+    given_columns: HashMap<TableId, u16>,
 }
 
 /// A change of one table's schema, validated against [`base`](Self::base).
@@ -155,7 +157,8 @@ impl Catalog {
             Some(current) => TableSchema::clone(&current),
             None => self.create_table(&mut inner, change)?,
         };
-        let schema = Arc::new(self.add_columns(schema, change));
+        let given = inner.given_columns.get(&schema.id).copied().unwrap_or(0);
+        let schema = Arc::new(self.add_columns(schema, change, given));
         inner.tables.insert(schema.id, Arc::clone(&schema));
         Ok(Applied::Schema(schema))
     }
@@ -207,6 +210,15 @@ impl Catalog {
                     schema.widen(field, column.clone());
                 }
                 Ok(!known)
+            }
+            Definition::Given { table, .. } => {
+                inner.next_table = inner.next_table.max(table.get());
+                Ok(false)
+            }
+            Definition::GivenColumns { table, column } => {
+                let given = inner.given_columns.entry(*table).or_default();
+                *given = (*given).max(column.get());
+                Ok(false)
             }
             Definition::Series { .. } => Ok(false),
         }
@@ -269,7 +281,8 @@ impl Catalog {
         Ok(TableSchema::new(id, database, name))
     }
 
-    fn add_columns(&self, mut schema: TableSchema, change: &SchemaChange) -> TableSchema {
+    /// `given` is the first column that may be given.
+    fn add_columns(&self, mut schema: TableSchema, change: &SchemaChange, given: u16) -> TableSchema {
         let table = schema.id;
         for name in &change.tags {
             let stored_name = stored_name::choose(&schema, name);
@@ -279,7 +292,7 @@ impl Catalog {
         }
         for (name, field_type) in &change.fields {
             let column = PhysicalColumn {
-                id: next_column(&schema),
+                id: next_column(&schema, given),
                 field_type: *field_type,
                 stored_name: stored_name::choose(&schema, name),
             };
@@ -289,7 +302,7 @@ impl Catalog {
         for &position in &change.widen {
             let Some(field) = schema.fields.get(position).filter(|f| f.wide.is_none()) else { continue };
             let column = PhysicalColumn {
-                id: next_column(&schema),
+                id: next_column(&schema, given),
                 field_type: FieldType::Float,
                 stored_name: stored_name::wide(&field.narrow.stored_name),
             };
@@ -326,7 +339,7 @@ fn check_column_limit(current: Option<&TableSchema>, change: &SchemaChange) -> R
     Ok(())
 }
 
-fn next_column(schema: &TableSchema) -> ColumnId {
+fn next_column(schema: &TableSchema, given: u16) -> ColumnId {
     let highest = schema.fields.iter().flat_map(FieldSchema::columns).map(|c| c.id.get() + 1).max();
-    ColumnId::new(highest.unwrap_or(0))
+    ColumnId::new(highest.unwrap_or(0).max(given))
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::StreamExt;
+use object_store::ObjectStore;
 use tokio::runtime::Handle;
 
 use super::output::Output;
@@ -58,7 +59,10 @@ fn merge(
 ) -> Result<Option<DataFile>> {
     let (mut sources, mut columns) = (Vec::with_capacity(inputs.len()), Columns::default());
     for file in inputs {
-        let opened = read_sorted(Arc::clone(&shared.table_store), Arc::clone(schema), file);
+        // A damaged row must not get a new checksum.
+        let store = shared.verified(file.place);
+        store.expect(file);
+        let opened = read_sorted(Arc::clone(store) as Arc<dyn ObjectStore>, Arc::clone(schema), file);
         let opened = handle.block_on(opened)?;
         columns.extend(opened.columns);
         sources.push(opened.rows);

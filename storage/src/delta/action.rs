@@ -1,6 +1,8 @@
 //! A data file as Delta Lake's `add` action, and back.
 //!
-//! Invariant: what [`from_file`] wrote, [`to_file`] gives back exactly, also through a checkpoint.
+//! Invariants: what [`from_file`] wrote, [`to_file`] gives back exactly, also through a checkpoint. Whatever plans
+//! rely on (path, size, day, times, sequences, rows, checksum, statistics) is covered by a checksum of its own, so
+//! a changed bit in the table's log is an error and never a file left out or a row more.
 
 use std::collections::HashMap;
 
@@ -19,6 +21,8 @@ const MAX_TIME: &str = "busbar.maxTime";
 const ROWS: &str = "busbar.rows";
 /// CRC-32C of the whole file, eight hexadecimal digits.
 const CHECKSUM: &str = "busbar.crc32c";
+/// CRC-32C of what the action says, eight hexadecimal digits: see [`action_checksum`].
+const ACTION_CHECKSUM: &str = "busbar.actionCrc32c";
 
 /// The action that adds `file` to the table in `folder`, at `now_ms` since 1970.
 pub(super) fn from_file(folder: &Path, file: &DataFile, now_ms: i64) -> Result<Add> {
@@ -31,7 +35,7 @@ pub(super) fn from_file(folder: &Path, file: &DataFile, now_ms: i64) -> Result<A
         (ROWS, file.rows.to_string()),
         (CHECKSUM, format!("{:08x}", file.checksum)),
     ];
-    Ok(Add {
+    let mut add = Add {
         path,
         partition_values: HashMap::from([(DATE_COLUMN.to_owned(), Some(date_text(file.date)?))]),
         size: i64::try_from(file.bytes).map_err(|_| Error::Internal("a file beyond 8 EiB".to_owned()))?,
@@ -40,6 +44,26 @@ pub(super) fn from_file(folder: &Path, file: &DataFile, now_ms: i64) -> Result<A
         stats: Some(file.stats.clone()),
         tags: Some(tags.into_iter().map(|(key, value)| (key.to_owned(), Some(value))).collect()),
         ..Add::default()
+    };
+    let checksum = format!("{:08x}", action_checksum(&add));
+    if let Some(tags) = &mut add.tags {
+        tags.insert(ACTION_CHECKSUM.to_owned(), Some(checksum));
+    }
+    Ok(add)
+}
+
+/// Covers everything of an action that readers rely on, in one order whatever the order in the log.
+fn action_checksum(add: &Add) -> u32 {
+    let tags = [MIN_SEQUENCE, MAX_SEQUENCE, MIN_TIME, MAX_TIME, ROWS, CHECKSUM];
+    let tags =
+        tags.map(|key| add.tags.as_ref().and_then(|tags| tags.get(key)?.as_deref()).unwrap_or_default());
+    let date = add.partition_values.get(DATE_COLUMN).and_then(Option::as_deref).unwrap_or_default();
+    let size = add.size.to_string();
+    let texts = [add.path.as_str(), &size, date, add.stats.as_deref().unwrap_or_default()];
+    texts.into_iter().chain(tags).fold(0, |checksum, text| {
+        // With its length, so that no text can borrow from its neighbour.
+        let length = (text.len() as u64).to_le_bytes();
+        crc32c::crc32c_append(crc32c::crc32c_append(checksum, &length), text.as_bytes())
     })
 }
 
@@ -66,9 +90,12 @@ fn path_in(folder: &Path, file: &DataFile) -> Result<String> {
 
 /// The file that an action of the table in `folder` added.
 pub(super) fn to_file(folder: &Path, add: Add) -> Result<DataFile> {
-    let read = Tags { add: &add };
+    let read = Tags { folder, add: &add };
     let date = add.partition_values.get(DATE_COLUMN).and_then(|text| parse_date(text.as_deref()?));
     let checksum = read.text(CHECKSUM)?;
+    if read.text(ACTION_CHECKSUM)? != format!("{:08x}", action_checksum(&add)) {
+        return Err(read.lacks(ACTION_CHECKSUM));
+    }
     Ok(DataFile {
         place: FilePlace::Table,
         path: Path::parse(format!("{folder}/{}", add.path)).map_err(|_| read.lacks("path"))?,
@@ -90,6 +117,7 @@ pub(super) fn to_file(folder: &Path, add: Add) -> Result<DataFile> {
 
 /// The tags of an action that must be there.
 struct Tags<'a> {
+    folder: &'a Path,
     add: &'a Add,
 }
 
@@ -104,7 +132,10 @@ impl<'a> Tags<'a> {
     }
 
     fn lacks(&self, what: &str) -> Error {
-        let path = &self.add.path;
-        Error::Damaged(format!("the file {path} of the table has no valid {what}: Busbar did not add it so"))
+        let (folder, path) = (self.folder, &self.add.path);
+        Error::Damaged(format!(
+            "the log of table {folder} is damaged, or another engine has added to it: the entry of the file {path} has no \
+             valid {what}; restore the table from a backup"
+        ))
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! A list of records, each `u32` length, `u32` CRC-32C of the payload, and the payload: a definitions section
 //! as in a frame. Before segments are trimmed, the definitions that they hold are appended here and synced; so
-//! a torn record at the end holds only definitions that are still in the log, and is cut.
+//! a torn record at the end holds only definitions that are still in the log, and is cut. Each append ends with
+//! a record without definitions, written after the sync: it proves that the one before it was durable, as an
+//! empty frame does in the log (LOG-3). Bad bytes before a good record are damage, and refused.
 
 use std::path::Path;
 
 use crate::catalog::Definition;
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Result};
 use crate::log::{decode_group, encode_definitions};
 
@@ -27,7 +29,7 @@ pub(super) fn append(disk: &dyn Disk, path: &Path, definitions: &[Definition]) -
     record.extend_from_slice(&payload);
     let file = disk.open(path, true)?;
     let end = file.length()?;
-    if let Err(error) = file.write_at(end, &record).and_then(|()| file.sync()) {
+    if let Err(error) = append_proven(&*file, end, &record) {
         // What is on the medium is unknown: the next record takes its place, not the one behind it.
         if let Err(error) = file.set_length(end) {
             tracing::warn!(%error, path = %path.display(), "a record that was not synced could not be cut");
@@ -37,9 +39,52 @@ pub(super) fn append(disk: &dyn Disk, path: &Path, definitions: &[Definition]) -
     disk.sync_folder(path.parent().unwrap_or(path))
 }
 
+/// Writes a record, and behind it what says that it was durable.
+fn append_proven(file: &dyn DiskFile, end: u64, record: &[u8]) -> Result<()> {
+    file.write_at(end, record)?;
+    file.sync()?;
+    file.write_at(end + record.len() as u64, &proof())?;
+    file.sync()
+}
+
+/// A record without definitions.
+fn proof() -> [u8; HEADER_BYTES + 4] {
+    let mut record = [0; HEADER_BYTES + 4];
+    let checksum = crc32c::crc32c(&[0; 4]).to_le_bytes();
+    for (place, byte) in record.iter_mut().zip(4_u32.to_le_bytes().into_iter().chain(checksum)) {
+        *place = byte;
+    }
+    record
+}
+
 /// Reads all definitions and cuts a torn record at the end.
 pub(super) fn load(disk: &dyn Disk, path: &Path) -> Result<Vec<Definition>> {
     let file = disk.open(path, true)?;
+    let read = read(&*file, path)?;
+    if read.torn > 0 {
+        file.set_length(read.valid)?;
+    }
+    // A sync of the last record may have failed in a process that was killed: what is read may not be on the medium.
+    // Those before it were synced first.
+    file.write_at(read.valid - read.last.len() as u64, &read.last)?;
+    file.sync()?;
+    Ok(read.definitions)
+}
+
+/// What `definitions.log` holds.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) definitions: Vec<Definition>,
+    /// The last whole record.
+    last: Vec<u8>,
+    /// Bytes of whole records.
+    pub(crate) valid: u64,
+    /// Bytes of a torn record behind them.
+    pub(crate) torn: u64,
+}
+
+/// Reads `definitions.log` and changes nothing.
+pub(crate) fn read(file: &dyn DiskFile, path: &Path) -> Result<Loaded> {
     let length =
         usize::try_from(file.length()?).map_err(|_| Error::Damaged("definitions.log is too large".into()))?;
     let mut bytes = vec![0; length];
@@ -47,23 +92,15 @@ pub(super) fn load(disk: &dyn Disk, path: &Path) -> Result<Vec<Definition>> {
     bytes.truncate(read);
     let mut definitions = Vec::new();
     let mut rest = bytes.as_slice();
-    let mut last = None;
+    let mut last: &[u8] = &[];
     while let Some((payload, next)) = record(rest) {
         definitions.extend(decode_group(payload)?.0);
-        last = rest.get(..rest.len() - next.len());
+        last = rest.get(..rest.len() - next.len()).unwrap_or_default();
         rest = next;
     }
-    if let Some(last) = last {
-        // Its sync may have failed: what is read may not be on the medium. Those before it were synced first.
-        file.write_at((bytes.len() - rest.len() - last.len()) as u64, last)?;
-        file.sync()?;
-    }
-    if !rest.is_empty() {
-        refuse_damage(path, rest)?;
-        file.set_length((bytes.len() - rest.len()) as u64)?;
-        file.sync()?;
-    }
-    Ok(definitions)
+    let valid = bytes.len() - rest.len();
+    refuse_damage(path, valid, rest)?;
+    Ok(Loaded { definitions, last: last.to_vec(), valid: valid as u64, torn: rest.len() as u64 })
 }
 
 /// The first record's payload and what follows it; `None` when it is torn.
@@ -75,15 +112,73 @@ fn record(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     (crc32c::crc32c(payload) == checksum).then_some((payload, rest))
 }
 
-/// A record that is bad though a good one follows it was durable: that is damage, not a torn end.
-fn refuse_damage(path: &Path, rest: &[u8]) -> Result<()> {
-    let length = rest.first_chunk().map(|b| u32::from_le_bytes(*b) as usize);
-    let follows = length.and_then(|length| rest.get(HEADER_BYTES.checked_add(length)?..)).and_then(record);
-    if follows.is_some_and(|(payload, _)| !payload.is_empty()) {
-        return Err(Error::Damaged(format!(
-            "{} is damaged in the middle: restore it from a backup",
-            path.display()
-        )));
+/// A record that is bad though a good one follows it was durable: that is damage, not a torn end. Its length may
+/// be what is damaged, so every place behind it is looked at.
+fn refuse_damage(path: &Path, at: usize, rest: &[u8]) -> Result<()> {
+    let follows = (1..rest.len()).find(|at| {
+        let here = rest.get(*at..).unwrap_or_default();
+        // A payload begins with a count; almost no place has a plausible one, so few checksums are computed.
+        let plausible = here.get(HEADER_BYTES..).and_then(|payload| payload.first_chunk::<4>());
+        let count = plausible.map_or(usize::MAX, |count| u32::from_le_bytes(*count) as usize);
+        count <= here.len() && record(here).is_some_and(|(payload, _)| !payload.is_empty())
+    });
+    match follows {
+        None => Ok(()),
+        Some(next) => Err(Error::Damaged(format!(
+            "{} is damaged at byte {at}: the definitions up to byte {} are lost; restore the file from a backup",
+            path.display(),
+            at + next
+        ))),
     }
-    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{append, load, proof};
+    use crate::catalog::Definition;
+    use crate::disk::LocalDisk;
+    use crate::error::ErrorKind;
+    use crate::model::DatabaseName;
+
+    fn databases(names: &[&str]) -> Vec<Definition> {
+        let database = |name: &&str| Definition::Database { name: DatabaseName::new(name).unwrap() };
+        names.iter().map(database).collect()
+    }
+
+    #[test]
+    fn a_flipped_bit_in_any_record_is_damage_also_in_its_length() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("definitions.log");
+        append(&LocalDisk, &path, &databases(&["one", "two"])).unwrap();
+        append(&LocalDisk, &path, &databases(&["three"])).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for at in 0..whole.len() - proof().len() {
+            for bit in 0..8 {
+                let mut bytes = whole.clone();
+                bytes[at] ^= 1 << bit;
+                std::fs::write(&path, bytes).unwrap();
+                let error = load(&LocalDisk, &path).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Damaged, "bit {bit} of byte {at}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_torn_record_at_the_end_is_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("definitions.log");
+        append(&LocalDisk, &path, &databases(&["one", "two"])).unwrap();
+        let before = std::fs::read(&path).unwrap().len();
+        append(&LocalDisk, &path, &databases(&["three"])).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let end = whole.len() - proof().len();
+        for cut in before..whole.len() {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            let expected =
+                if cut < end { databases(&["one", "two"]) } else { databases(&["one", "two", "three"]) };
+            assert_eq!(load(&LocalDisk, &path).unwrap(), expected, "cut at {cut}");
+            append(&LocalDisk, &path, &databases(&["four"])).unwrap();
+            assert_eq!(load(&LocalDisk, &path).unwrap().len(), expected.len() + 1);
+        }
+    }
 }

@@ -8,13 +8,13 @@ use crate::error::{Error, Result};
 
 /// Held while the engine is open; the operating system frees it when the process ends, however it ends.
 #[derive(Debug)]
-pub(super) struct DirectoryLock {
+pub(crate) struct DirectoryLock {
     _file: File,
 }
 
 impl DirectoryLock {
     /// Makes the data directory if needed, and locks it.
-    pub(super) fn take(data_dir: &Path) -> Result<Self> {
+    pub(crate) fn take(data_dir: &Path) -> Result<Self> {
         LocalDisk.create_folder(data_dir)?;
         let path = data_dir.join("lock");
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);

@@ -14,12 +14,15 @@
 //! ```
 
 mod commit;
-mod definitions;
+pub(crate) mod definitions;
 mod disk_use;
-mod lock;
+pub(crate) mod lock;
 mod recovery;
+mod salvage;
 #[cfg(test)]
-mod tests;
+mod salvage_tests;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -41,9 +44,9 @@ use crate::disk::{Disk, LocalDisk};
 use crate::error::{Error, Result};
 use crate::flush::Flusher;
 use crate::limits;
-use crate::log::{Epoch, LogReader, LogWriter};
-use crate::model::{FilePlace, FrameNumber, Sequence, TableId, TableSchema};
-use crate::object::{StoreActivity, StoreSettings};
+use crate::log::{Epoch, LogReader, LogWriter, RecoveryMode};
+use crate::model::{DataFile, FilePlace, FrameNumber, Sequence, TableId, TableSchema};
+use crate::object::{StoreActivity, StoreSettings, VerifiedStore};
 use crate::series::SeriesIndex;
 use crate::tap::{CommittedGroup, Tap};
 use crate::vacuum::{self, VacuumConfig, Vacuumed};
@@ -70,6 +73,8 @@ pub struct EngineConfig {
     pub store: StoreSettings,
     /// Consumers of the tap that will subscribe after the start: the log is kept whole until they have.
     pub consumers: Vec<&'static str>,
+    /// What to do with a log that holds damage.
+    pub recovery: RecoveryMode,
     /// How files are merged.
     pub compaction: CompactionConfig,
     /// What is kept of files that no table has any more.
@@ -94,6 +99,7 @@ impl EngineConfig {
             disk_limit: limits::DISK_BYTES,
             store: StoreSettings::default(),
             consumers: Vec::new(),
+            recovery: RecoveryMode::Strict,
             compaction: CompactionConfig::default(),
             vacuum: VacuumConfig::default(),
             background: true,
@@ -129,6 +135,8 @@ pub(crate) struct Shared {
     pub(crate) memory: AtomicUsize,
     /// Bytes of log and staged files.
     pub(crate) disk_use: DiskUse,
+    /// Whether frames with definitions may have been lost, so that rows without one are left out.
+    pub(crate) has_lost_definitions: bool,
     /// When the oldest row that is not sealed came.
     pub(crate) oldest_unsealed: Mutex<Option<Instant>>,
     /// Why the log takes no more writes (LOG-4).
@@ -140,6 +148,9 @@ pub(crate) struct Shared {
     pub(crate) tables: TableLogs,
     pub(crate) table_store: Arc<dyn ObjectStore>,
     pub(crate) staged_store: Arc<dyn ObjectStore>,
+    /// The two stores for readers of data files.
+    pub(crate) verified_tables: Arc<VerifiedStore>,
+    pub(crate) verified_staged: Arc<VerifiedStore>,
 }
 
 /// Folders and files of a data directory.
@@ -212,13 +223,15 @@ impl Engine {
         &self.shared.tap
     }
 
-    /// The store that holds the files of a place.
+    /// The store that holds the files of a place. What it gives of [expected](Self::expect) files is checked.
     #[must_use]
     pub fn store(&self, place: FilePlace) -> Arc<dyn ObjectStore> {
-        match place {
-            FilePlace::Staged => Arc::clone(&self.shared.staged_store),
-            FilePlace::Table => Arc::clone(&self.shared.table_store),
-        }
+        Arc::clone(self.shared.verified(place)) as Arc<dyn ObjectStore>
+    }
+
+    /// Says what a file must be, before it is read from [`store`](Self::store).
+    pub fn expect(&self, file: &Arc<DataFile>) {
+        self.shared.verified(file.place).expect(file);
     }
 
     /// The settings.
@@ -305,6 +318,7 @@ impl Engine {
         let reader = LogReader::new(&*shared.config.disk, &folder, shared.epoch);
         reader.read(after, self.durable_frame(), &mut |header, payload| {
             let group = commit::group_of(header, payload)?;
+            let group = shared.explained_group(group)?;
             if group.batches.is_empty() { Ok(()) } else { visit(&group) }
         })
     }
@@ -352,6 +366,14 @@ impl Shared {
     pub(crate) fn schema(&self, table: TableId) -> Result<Arc<TableSchema>> {
         let schema = self.catalog.table_by_id(table);
         schema.ok_or_else(|| Error::Internal(format!("table {table} has rows and no schema")))
+    }
+
+    /// The store of a place that checks what it gives of a data file.
+    pub(crate) fn verified(&self, place: FilePlace) -> &Arc<VerifiedStore> {
+        match place {
+            FilePlace::Staged => &self.verified_staged,
+            FilePlace::Table => &self.verified_tables,
+        }
     }
 
     /// Trims the log up to `frame`, as far as the consumers of the tap have come.

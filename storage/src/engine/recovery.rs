@@ -13,20 +13,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use object_store::ObjectStore;
 use parking_lot::Mutex;
 
 use super::disk_use::DiskUse;
 use super::{EngineConfig, Layout, Shared, batch_sequences};
-use crate::catalog::{Catalog, DefinitionQueue};
+use crate::catalog::{Catalog, Definition, DefinitionQueue};
 use crate::delta::TableLogs;
 use crate::engine::definitions;
+use crate::engine::salvage::{self, Unexplained};
 use crate::error::{Error, Result};
 use crate::flush::{StagedSet, StagingArea};
-use crate::log::{LogReader, LogWriter, decode_definitions, decode_group};
+use crate::layout;
+use crate::log::{LogReader, LogWriter, RecoveryMode, decode_definitions, decode_group};
 use crate::model::{FrameNumber, Sequence, TableBatch, TableId};
-use crate::object::DurableLocalStore;
+use crate::object::{DurableLocalStore, REMOTE_STORE, VerifiedStore};
 use crate::series::SeriesIndex;
 use crate::tap::Tap;
 use crate::view::View;
@@ -71,7 +73,11 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
     let definitions = Arc::new(DefinitionQueue::default());
     let catalog = Catalog::new(Arc::clone(&definitions));
     let series = SeriesIndex::new(Arc::clone(&definitions));
+    if config.recovery == RecoveryMode::Salvage {
+        salvage::mend_log(&config)?;
+    }
     let known = definitions::load(&*config.disk, &layout.definitions())?;
+    let has_lost_definitions = salvage::some_are_lost(&known);
     let mut logged = Vec::new();
     let mut in_log = Vec::new();
     let (log, sequence) =
@@ -82,16 +88,26 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
     let table_store = config.store.open(Arc::clone(&config.disk), &layout.tables(), &layout.cache())?;
     let staged = DurableLocalStore::open_on(&layout.staged(), Arc::clone(&config.disk))?;
     let staged_store: Arc<dyn ObjectStore> = Arc::new(staged);
-    let restore = |definition: &_| match definition {
-        crate::catalog::Definition::Series { id, table, key } => series.restore(*id, *table, key),
+    let restore = |definition: &Definition| match definition {
+        Definition::Series { id, table, key } => series.restore(*id, *table, key),
+        Definition::Given { series: next, .. } => {
+            series.keep_below(*next);
+            catalog.restore(definition)
+        }
         other => catalog.restore(other),
     };
     for definition in known {
         restore(&definition)?;
     }
     for definition in in_log {
-        if restore(&definition)? {
-            logged.push(definition);
+        match restore(&definition) {
+            Ok(true) => logged.push(definition),
+            Ok(false) => {}
+            // Its table stood in a lost frame; so its rows are left out and counted.
+            Err(Error::Damaged(what)) if has_lost_definitions => {
+                tracing::error!(%what, "a definition is lost");
+            }
+            Err(error) => return Err(error),
         }
     }
     let app_id = format!("busbar-{}-{}", config.node, log.epoch());
@@ -111,9 +127,12 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
         logged: Mutex::new(logged),
         memory: AtomicUsize::new(0),
         disk_use,
+        has_lost_definitions,
         oldest_unsealed: Mutex::new(None),
         log_fault: std::sync::OnceLock::new(),
         flush_wanted: tokio::sync::Notify::new(),
+        verified_tables: Arc::new(VerifiedStore::new(Arc::clone(&table_store))),
+        verified_staged: Arc::new(VerifiedStore::new(Arc::clone(&staged_store))),
         compact_wanted: tokio::sync::Notify::new(),
         tables: TableLogs::new(Arc::clone(&table_store), app_id),
         table_store,
@@ -163,15 +182,25 @@ async fn find_store(shared: &Shared) -> Result<()> {
 /// Shows the files of every table, and gives the sequence up to which they hold this log's rows.
 async fn open_tables(shared: &Shared) -> Result<HashMap<TableId, Sequence>> {
     let opened = shared.catalog.all_tables().into_iter().map(|schema| async move {
-        let Some(table) = shared.tables.take(&schema).await? else { return Ok(None) };
+        let taken = shared.tables.take(&schema).await.map_err(|error| match error {
+            // A store that does not answer is no damage; Delta Lake's errors keep of it the text.
+            Error::Delta(error) if !error.to_string().contains(REMOTE_STORE) => {
+                let folder = layout::table_folder(&schema);
+                Error::Damaged(format!("the log of table {folder} cannot be read: {error}"))
+            }
+            error => error,
+        });
+        let Some(table) = taken? else { return Ok(None) };
         let files: Vec<_> = table.files()?.into_iter().map(Arc::new).collect();
         // A start that waits for the store may come here again.
         shared.view.change(schema.id, |view| view.files = files);
         let version = table.transaction_version(shared.tables.app_id());
         Ok(version.map(|version| (schema.id, Sequence::new(version.unsigned_abs()))))
     });
-    let opened = stream::iter(opened).buffer_unordered(TABLES_OPENED_AT_ONCE);
-    opened.try_filter_map(|table| async move { Ok(table) }).try_collect().await
+    // All are waited for, also after an error: a reader of a table's log that outlives the runtime panics.
+    let opened: Vec<Result<Option<_>>> =
+        stream::iter(opened).buffer_unordered(TABLES_OPENED_AT_ONCE).collect().await;
+    opened.into_iter().filter_map(Result::transpose).collect()
 }
 
 /// Applies the rows that no file holds; returns the greatest sequence in the log.
@@ -188,8 +217,11 @@ fn replay(
     let durable = FrameNumber::new(shared.durable_frame.load(Ordering::Acquire));
     let folder = Layout(&shared.config.data_dir).log();
     let reader = LogReader::new(&*shared.config.disk, &folder, shared.epoch);
+    let mut unexplained = Unexplained::default();
     reader.read(FrameNumber::new(first.saturating_sub(1)), durable, &mut |header, payload| {
         let (_, batches) = decode_group(payload)?;
+        let explained = batches.into_iter().map(|batch| shared.explained(batch, &mut unexplained));
+        let batches = explained.collect::<Result<Vec<_>>>()?;
         let mut missing = Vec::new();
         for (sequence, batch) in batch_sequences(header.sequence, batches.len()).zip(&batches) {
             let is_missing =
@@ -200,5 +232,6 @@ fn replay(
         shared.account(bytes);
         Ok(())
     })?;
+    unexplained.report();
     Ok(shared.view.snapshot().sequence())
 }

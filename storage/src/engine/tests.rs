@@ -29,23 +29,23 @@ use crate::model::{
 use crate::series::canonical_key;
 
 /// A point of the test tables: host and time; its value.
-type Rows = BTreeMap<(String, i64), f64>;
+pub(crate) type Rows = BTreeMap<(String, i64), f64>;
 
 /// Host, time, value.
-type Row<'a> = (&'a str, i64, f64);
+pub(crate) type Row<'a> = (&'a str, i64, f64);
 
-struct Node {
-    engine: Engine,
-    committer: Committer,
+pub(crate) struct Node {
+    pub(crate) engine: Engine,
+    pub(crate) committer: Committer,
 }
 
-fn config(folder: &Path) -> EngineConfig {
+pub(crate) fn config(folder: &Path) -> EngineConfig {
     let compaction = CompactionConfig { enabled: false, ..CompactionConfig::default() };
     EngineConfig { segment_bytes: 64 << 10, compaction, ..EngineConfig::new(folder) }
 }
 
 impl Node {
-    async fn open(folder: &Path) -> Self {
+    pub(crate) async fn open(folder: &Path) -> Self {
         Self::open_with(config(folder)).await
     }
 
@@ -73,7 +73,7 @@ impl Node {
     }
 
     /// Commits one batch with rows of several tables.
-    fn write(&mut self, tables: &[(&str, &[Row])]) {
+    pub(crate) fn write(&mut self, tables: &[(&str, &[Row])]) {
         let tables = tables.iter().map(|(table, rows)| self.batch(table, rows)).collect();
         let encoded = encode_batch(WriteBatch { tables }).unwrap();
         let appended = self.committer.append(vec![encoded]).unwrap();
@@ -96,12 +96,13 @@ impl Node {
     }
 
     /// Everything that a query sees of a table: files, oldest first, then memory.
-    async fn read(&self, table: &str) -> Rows {
+    pub(crate) async fn read(&self, table: &str) -> Rows {
         let Some(schema) = self.engine.catalog().table("db", table) else { return Rows::new() };
         let snapshot = self.engine.snapshot();
         let view = snapshot.table(schema.id).cloned().unwrap_or_default();
         let mut rows = Rows::new();
         for file in &view.files {
+            self.engine.expect(file);
             let bytes = self.engine.store(file.place).get(&file.path).await.unwrap().bytes().await.unwrap();
             assert_eq!((bytes.len() as u64, crc32c::crc32c(&bytes)), (file.bytes, file.checksum));
             for batch in ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().build().unwrap() {
@@ -133,7 +134,7 @@ fn collect(batch: &RecordBatch, rows: &mut Rows) {
     }
 }
 
-fn rows(all: &[Row]) -> Rows {
+pub(crate) fn rows(all: &[Row]) -> Rows {
     all.iter().map(|(host, time, value)| (((*host).to_owned(), *time), *value)).collect()
 }
 

@@ -14,7 +14,8 @@
 //! is, visible and durable, and is tried again by the next round. The tests are those of the engine.
 
 mod publish;
-mod staging;
+pub(crate) mod signed;
+pub(crate) mod staging;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;

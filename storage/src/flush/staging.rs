@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::disk::{self, Disk};
 use crate::engine::{Layout, Shared};
 use crate::error::{Error, Result};
+use crate::flush::signed;
 use crate::layout;
 use crate::memtable::{RowFilter, SealedMemtable, sort_rows};
 use crate::model::{
@@ -95,7 +96,7 @@ impl<'a> StagingArea<'a> {
         let names = self.shared.config.disk.list(&self.folder)?;
         let mut sets = Vec::new();
         for name in names.iter().filter(|name| name.ends_with(".json")) {
-            let set = self.read_manifest(name)?;
+            let set = read_set(self.disk(), &self.folder, name)?;
             if is_published(&set) {
                 self.remove_manifest(&set)?;
             } else {
@@ -192,6 +193,7 @@ impl<'a> StagingArea<'a> {
         let name = manifest_name(TableId::new(manifest.table), Sequence::new(manifest.sealed_at));
         let fresh = self.folder.join(format!("{name}.new"));
         let bytes = serde_json::to_vec(manifest).map_err(|error| Error::Internal(error.to_string()))?;
+        let bytes = signed::sign(bytes);
         let file = disk.open(&fresh, true)?;
         file.set_length(0)?;
         file.write_at(0, &bytes)?;
@@ -199,23 +201,31 @@ impl<'a> StagingArea<'a> {
         disk.rename(&fresh, &self.folder.join(name))?;
         disk.sync_folder(&self.folder)
     }
+}
 
-    fn read_manifest(&self, name: &str) -> Result<StagedSet> {
-        let path = self.folder.join(name);
-        let bytes = disk::read_file(self.disk(), &path)?;
-        let manifest: Manifest = serde_json::from_slice(&bytes)
-            .map_err(|error| Error::Damaged(format!("{} is not a manifest: {error}", path.display())))?;
-        for file in &manifest.files {
-            let path = self.folder.join(&file.name);
-            if checksum_of(self.disk(), &path)? != file.checksum {
-                return Err(Error::Damaged(format!(
-                    "{} is not what was staged: remove it and its manifest to replay its rows from the log",
-                    path.display()
-                )));
-            }
+/// Reads a manifest and the files that it names, and changes nothing. Returns the bytes of the files.
+///
+/// # Errors
+/// [`Error::Damaged`] names the file that is not what was written.
+pub(crate) fn verify(disk: &dyn Disk, folder: &Path, name: &str) -> Result<u64> {
+    Ok(read_set(disk, folder, name)?.files.iter().map(|file| file.bytes).sum())
+}
+
+fn read_set(disk: &dyn Disk, folder: &Path, name: &str) -> Result<StagedSet> {
+    let path = folder.join(name);
+    let bytes = disk::read_file(disk, &path)?;
+    let manifest: Manifest = serde_json::from_slice(signed::content(&path, &bytes)?)
+        .map_err(|error| Error::Damaged(format!("{} is not a manifest: {error}", path.display())))?;
+    for file in &manifest.files {
+        let path = folder.join(&file.name);
+        if checksum_of(disk, &path)? != file.checksum {
+            return Err(Error::Damaged(format!(
+                "{} is not what was staged: remove it and its manifest to replay its rows from the log",
+                path.display()
+            )));
         }
-        Ok(manifest.into_set())
     }
+    Ok(manifest.into_set())
 }
 
 impl Manifest {
@@ -251,7 +261,8 @@ fn manifest_name(table: TableId, sealed_at: Sequence) -> String {
     format!("{:08x}-{:016x}.json", table.get(), sealed_at.get())
 }
 
-fn checksum_of(disk: &dyn Disk, path: &Path) -> Result<u32> {
+/// CRC-32C of a whole file.
+pub(crate) fn checksum_of(disk: &dyn Disk, path: &Path) -> Result<u32> {
     let file = disk.open_to_read(path)?;
     let mut buffer = vec![0; 1 << 18];
     let (mut checksum, mut offset) = (0, 0);

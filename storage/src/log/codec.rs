@@ -31,4 +31,6 @@ mod definition_kind {
     pub(super) const FIELD: u8 = 4;
     pub(super) const WIDENED: u8 = 5;
     pub(super) const SERIES: u8 = 6;
+    pub(super) const GIVEN: u8 = 7;
+    pub(super) const GIVEN_COLUMNS: u8 = 8;
 }

@@ -45,6 +45,16 @@ impl Epoch {
         Ok(epoch)
     }
 
+    /// The epoch that a text says.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Uuid::try_parse(text).ok().map(Self)
+    }
+
+    /// The epoch with these bytes.
+    pub(super) fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+
     /// The UUID's bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 16] {

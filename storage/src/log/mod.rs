@@ -20,7 +20,11 @@ mod codec;
 mod epoch;
 mod frame;
 mod reader;
+mod salvage;
+#[cfg(test)]
+mod salvage_tests;
 mod segment;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -29,4 +33,6 @@ pub use codec::{EncodedBatch, decode_definitions, decode_group, encode_batch, en
 pub use epoch::Epoch;
 pub use frame::{Frame, FrameHeader};
 pub use reader::{LogReader, Visit};
+pub use salvage::{RecoveryMode, SalvageReport, mend, salvage_reports, survey_log};
+pub use survey::{Loss, Survey};
 pub use writer::{LogWriter, SegmentInfo};

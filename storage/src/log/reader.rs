@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::log::epoch::Epoch;
 use crate::log::frame::{self, FrameHeader, Seed};
 use crate::log::segment::{self, Opened, SegmentHeader};
+use crate::log::survey::{next_frame, proves_durable};
 use crate::model::{FrameNumber, Sequence};
 
 /// What a visitor of frames gets: the header and the payload.
@@ -50,9 +51,9 @@ pub(super) struct Recovered {
 }
 
 /// Everything of one segment in memory.
-struct Loaded {
-    bytes: Vec<u8>,
-    seed: Seed,
+pub(super) struct Loaded {
+    pub(super) bytes: Vec<u8>,
+    pub(super) seed: Seed,
 }
 
 impl<'a> LogReader<'a> {
@@ -132,7 +133,7 @@ impl<'a> LogReader<'a> {
         Ok(found)
     }
 
-    fn segment_numbers(&self) -> Result<Vec<u64>> {
+    pub(super) fn segment_numbers(&self) -> Result<Vec<u64>> {
         Ok(self.disk.list(self.folder)?.iter().filter_map(|name| segment::number_of(name)).collect())
     }
 
@@ -154,6 +155,17 @@ impl<'a> LogReader<'a> {
         Ok(Some((header, self.load_bytes(number, &*file)?)))
     }
 
+    /// The bytes of a segment, and its header unless it is lost.
+    pub(super) fn load_any(&self, number: u64) -> Result<(Option<SegmentHeader>, Loaded)> {
+        let path = segment::path(self.folder, number);
+        let file = self.disk.open(&path, false)?;
+        let header = match segment::read_header(&*file, &path, &self.epoch, number)? {
+            Opened::Segment(header) => Some(header),
+            Opened::NoHeader => None,
+        };
+        Ok((header, self.load_bytes(number, &*file)?))
+    }
+
     fn load_bytes(&self, number: u64, file: &dyn crate::disk::DiskFile) -> Result<Loaded> {
         let length =
             usize::try_from(file.length()?).map_err(|_| Error::Damaged("a segment is too large".into()))?;
@@ -168,7 +180,7 @@ impl<'a> LogReader<'a> {
         let path = segment::path(self.folder, number);
         let file = self.disk.open(&path, false)?;
         let loaded = self.load_bytes(number, &*file)?;
-        let first = scan(&loaded, 0);
+        let first = next_frame(&loaded, 0, FrameNumber::default());
         if is_last && first.is_none() {
             return Ok(());
         }
@@ -177,19 +189,16 @@ impl<'a> LogReader<'a> {
 
     /// Whether a torn frame stands at the end; damage if a later frame proves that it was durable.
     fn refuse_damage_after(&self, loaded: &Loaded, number: u64, walked: &Walked) -> Result<bool> {
-        match scan(loaded, walked.end) {
-            Some(later) if later.durable >= walked.next => {
-                Err(self.damage(number, walked.end as u64, walked.next, "are damaged"))
-            }
-            Some(_) => Ok(true),
-            None => Ok(loaded.bytes.get(walked.end..).is_some_and(frame::starts_frame)),
+        if proves_durable(loaded, walked.end, walked.next) {
+            return Err(self.damage(number, walked.end as u64, walked.next, "are damaged"));
         }
+        Ok(loaded.bytes.get(walked.end..).is_some_and(frame::starts_frame))
     }
 
     fn damage(&self, segment: u64, offset: u64, first: FrameNumber, what: &str) -> Error {
         Error::Damaged(format!(
             "frames from {first} on {what} in {} at byte {offset}, though they were durable: restore the log from \
-             a backup, or move the damaged segment and those after it away to give up their rows",
+             a backup, see what is lost with `busbar verify`, or give it up with `busbar serve --log-recovery salvage`",
             segment::path(self.folder, segment).display()
         ))
     }
@@ -225,17 +234,4 @@ fn walk(loaded: &Loaded, first: FrameNumber, visit: &mut Visit<'_>) -> Result<Wa
         }
     }
     Ok(walked)
-}
-
-/// The first valid frame at or after an offset, wherever it stands.
-fn scan(loaded: &Loaded, from: usize) -> Option<FrameHeader> {
-    let from = from.next_multiple_of(frame::ALIGNMENT);
-    (from..loaded.bytes.len()).step_by(frame::ALIGNMENT).find_map(|offset| {
-        let rest = loaded.bytes.get(offset..)?;
-        if frame::starts_frame(rest) {
-            frame::parse(rest, loaded.seed).map(|(header, _)| header)
-        } else {
-            None
-        }
-    })
 }

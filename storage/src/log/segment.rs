@@ -60,8 +60,8 @@ pub(super) fn prewrite(disk: &dyn Disk, path: &Path, bytes: u64) -> Result<()> {
     file.sync()
 }
 
-/// Writes a segment's header and makes it durable.
-pub(super) fn write_header(file: &dyn DiskFile, epoch: &Epoch, header: SegmentHeader) -> Result<()> {
+/// The bytes of a segment's header.
+pub(super) fn header_bytes(epoch: &Epoch, header: SegmentHeader) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(64);
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(epoch.as_bytes());
@@ -69,7 +69,12 @@ pub(super) fn write_header(file: &dyn DiskFile, epoch: &Epoch, header: SegmentHe
     bytes.extend_from_slice(&header.first_frame.get().to_le_bytes());
     let checksum = Seed::new(epoch, header.segment).checksum(&[&bytes]);
     bytes.extend_from_slice(&checksum.to_le_bytes());
-    file.write_at(0, &bytes)?;
+    bytes
+}
+
+/// Writes a segment's header and makes it durable.
+pub(super) fn write_header(file: &dyn DiskFile, epoch: &Epoch, header: SegmentHeader) -> Result<()> {
+    file.write_at(0, &header_bytes(epoch, header))?;
     file.sync()
 }
 
@@ -94,10 +99,13 @@ pub(super) fn read_header(file: &dyn DiskFile, path: &Path, epoch: &Epoch, segme
     let (covered, checksum) = bytes.split_at(40);
     let number = |at: usize| covered.get(at..).and_then(|b| b.first_chunk()).map(|b| u64::from_le_bytes(*b));
     let named = number(24);
-    if Seed::new(epoch, segment).checksum(&[covered]).to_le_bytes() != *checksum {
-        let foreign = covered.get(8..24) != Some(epoch.as_bytes().as_slice());
-        // A recycled file under its new name still has its old number: that is no header of this segment.
-        return if foreign && named == Some(segment) {
+    let is_of = |epoch: &Epoch| Seed::new(epoch, segment).checksum(&[covered]).to_le_bytes() == *checksum;
+    if !is_of(epoch) {
+        // A damaged header agrees with no epoch, another log's with its own. A recycled file under its new name
+        // still has its old number: that is no header of this segment.
+        let own =
+            covered.get(8..24).and_then(|bytes| bytes.first_chunk()).map(|bytes| Epoch::from_bytes(*bytes));
+        return if named == Some(segment) && own.is_some_and(|own| is_of(&own)) {
             Err(Error::Damaged(format!(
                 "{} belongs to another log; keep the files of one data directory together",
                 path.display()

@@ -29,6 +29,7 @@ mod table_store;
 mod tests;
 mod transfer;
 mod upload;
+mod verified;
 mod write;
 
 use std::fmt;
@@ -55,6 +56,7 @@ pub use self::retry::{REMOTE_STORE, RetryPolicy, RetryingStore};
 pub use self::table_store::{Credentials, S3Config, StoreSettings, TableStore};
 pub use self::transfer::transfer;
 use self::upload::Upload;
+pub use self::verified::VerifiedStore;
 use self::write::{Publish, Writer};
 use crate::disk::{Disk, LocalDisk};
 use crate::error::Error;

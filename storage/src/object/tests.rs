@@ -11,3 +11,4 @@ mod caching;
 mod conformance;
 mod durability;
 mod retrying;
+mod verified;

@@ -38,8 +38,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Connection as _, SqlitePool};
 use tokio::sync::watch;
 
 pub use area::Area;
@@ -85,6 +85,18 @@ impl std::fmt::Debug for Registry {
             .field("newest_change", &*self.newest_change.borrow())
             .finish_non_exhaustive()
     }
+}
+
+/// What SQLite's own check finds wrong with the database at `path`; nothing when it is sound. It is not changed.
+///
+/// # Errors
+/// When it cannot be opened or is no database at all.
+pub async fn integrity(path: &Path) -> Result<Vec<String>> {
+    let options = SqliteConnectOptions::new().filename(path).pragma("query_only", "on");
+    let mut connection = options.connect().await?;
+    let lines: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check").fetch_all(&mut connection).await?;
+    connection.close().await?;
+    Ok(lines.into_iter().filter(|line| line != "ok").collect())
 }
 
 impl Registry {

@@ -137,18 +137,9 @@ impl Stream {
         make_folder(&folder)?;
         let mut segments = VecDeque::new();
         let firsts = segment::list(&folder)?;
-        let mut expected = None;
         for (i, first) in firsts.iter().enumerate() {
-            if let Some(expected) = expected.filter(|e| e != first) {
-                let path = segment::path(&folder, *first);
-                return Err(Error::Damaged(format!(
-                    "stream segment {}: records from {expected} on are missing",
-                    path.display()
-                )));
-            }
-            let segment = Segment::check(&folder, *first, i + 1 == firsts.len())?;
-            expected = Some(segment.next());
-            segments.push_back(segment);
+            refuse_gap(&folder, segments.back().map(Segment::next), *first)?;
+            segments.push_back(Segment::check(&folder, *first, i + 1 == firsts.len())?);
         }
         let (last, file) = match segments.pop_back() {
             Some(last) => {
@@ -297,6 +288,37 @@ impl Inner {
     fn sync(&self) -> std::io::Result<()> {
         fail::fail_point!("stream-sync", |_| Err(std::io::Error::other("failpoint")));
         self.file.sync_data()
+    }
+}
+
+/// Reads a stream's folder through and changes nothing. Returns its number of records, its bytes, and those of a torn
+/// tail among them.
+///
+/// # Errors
+/// [`Error::Damaged`] says which file is damaged, where, and which records are lost; [`Error::Io`].
+pub fn verify(folder: &Path) -> Result<(u64, u64, u64)> {
+    let firsts = segment::firsts(folder)?;
+    let (mut next, mut records, mut bytes, mut torn) = (None, 0, 0, 0);
+    for (i, first) in firsts.iter().enumerate() {
+        refuse_gap(folder, next, *first)?;
+        let (segment, tail) = Segment::survey(folder, *first, i + 1 == firsts.len())?;
+        next = Some(segment.next());
+        records += segment.records;
+        torn += tail as u64;
+        bytes += segment.bytes + tail as u64;
+    }
+    Ok((records, bytes, torn))
+}
+
+/// A segment begins where the one before it ends (STREAM-2).
+fn refuse_gap(folder: &Path, expected: Option<u64>, first: u64) -> Result<()> {
+    match expected.filter(|expected| *expected != first) {
+        None => Ok(()),
+        Some(expected) => Err(Error::Damaged(format!(
+            "stream segment {}: records {expected} to {} before it are missing; restore the folder from a backup",
+            segment::path(folder, first).display(),
+            first.saturating_sub(1)
+        ))),
     }
 }
 

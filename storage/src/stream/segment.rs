@@ -38,6 +38,20 @@ impl Segment {
 
     /// Reads the segment and checks every frame. A torn tail is cut only in the stream's last segment.
     pub(super) fn check(folder: &Path, first: u64, is_last: bool) -> Result<Self> {
+        let (segment, torn) = Self::survey(folder, first, is_last)?;
+        if torn == 0 {
+            return Ok(segment);
+        }
+        let path = path(folder, first);
+        tracing::warn!(path = %path.display(), bytes = torn, "cut the torn tail of a stream");
+        let file = OpenOptions::new().write(true).open(&path).map_err(Error::io("open", &path))?;
+        file.set_len(segment.bytes).map_err(Error::io("cut", &path))?;
+        file.sync_all().map_err(Error::io("sync", &path))?;
+        Ok(segment)
+    }
+
+    /// Reads the segment, checks every frame, and changes nothing. Returns the bytes of a torn tail too.
+    pub(super) fn survey(folder: &Path, first: u64, is_last: bool) -> Result<(Self, usize)> {
         let path = path(folder, first);
         let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
         check_header(&path, first, &bytes)?;
@@ -50,22 +64,19 @@ impl Segment {
             rest = rest.get(frame.bytes()..).unwrap_or_default();
         }
         if rest.is_empty() {
-            return Ok(segment);
+            return Ok((segment, 0));
         }
-        let later = frame::later_frame(first, segment.next() - 1, rest);
-        if later.is_some() || !is_last {
-            return Err(Error::Damaged(format!(
-                "stream segment {} is damaged at byte {}: record {} is not readable; restore the file from a backup",
-                path.display(),
-                segment.bytes,
-                segment.next()
-            )));
-        }
-        tracing::warn!(path = %path.display(), bytes = rest.len(), "cut the torn tail of a stream");
-        let file = OpenOptions::new().write(true).open(&path).map_err(Error::io("open", &path))?;
-        file.set_len(segment.bytes).map_err(Error::io("cut", &path))?;
-        file.sync_all().map_err(Error::io("sync", &path))?;
-        Ok(segment)
+        let lost = segment.next();
+        let extent = match frame::later_frame(first, lost - 1, rest) {
+            Some(later) => format!("records {lost} to {} are", later.saturating_sub(1)),
+            None if is_last => return Ok((segment, rest.len())),
+            None => format!("record {lost} and those after it in this segment are"),
+        };
+        Err(Error::Damaged(format!(
+            "stream segment {} is damaged at byte {}: {extent} not readable; restore the file from a backup",
+            path.display(),
+            segment.bytes
+        )))
     }
 
     /// The segment's file, at its end.
@@ -110,6 +121,17 @@ pub(super) fn create(folder: &Path, first: u64) -> Result<(Segment, File)> {
     let segment = Segment { bytes: HEADER_BYTES as u64, ..Segment::empty(first) };
     let file = segment.open_for_append(folder)?;
     Ok((segment, file))
+}
+
+/// The first record numbers of the folder's segments, in order.
+pub(super) fn firsts(folder: &Path) -> Result<Vec<u64>> {
+    let mut firsts = Vec::new();
+    for entry in fs::read_dir(folder).map_err(Error::io("list", folder))? {
+        let name = entry.map_err(Error::io("list", folder))?.file_name();
+        firsts.extend(name.to_str().and_then(|name| name.strip_suffix(".seg")?.parse::<u64>().ok()));
+    }
+    firsts.sort_unstable();
+    Ok(firsts)
 }
 
 /// The first record numbers of the folder's segments, in order. Unfinished segments are removed.

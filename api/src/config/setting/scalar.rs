@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::config::{ByteSize, LogFormat, Span, Token};
+use crate::config::{ByteSize, LogFormat, Recovery, Span, Token};
 
 /// A value that a variable or flag can hold.
 pub(super) trait Scalar: Sized {
@@ -144,5 +144,23 @@ impl Scalar for Vec<Token> {
 
     fn to_toml(&self) -> Option<String> {
         None
+    }
+}
+
+impl Scalar for Recovery {
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text {
+            "strict" => Ok(Self::Strict),
+            "salvage" => Ok(Self::Salvage),
+            _ => Err(format!("{text:?} is neither strict nor salvage")),
+        }
+    }
+
+    fn to_toml(&self) -> Option<String> {
+        let name = match self {
+            Self::Strict => "strict",
+            Self::Salvage => "salvage",
+        };
+        quoted(&name)
     }
 }

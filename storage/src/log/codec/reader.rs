@@ -182,6 +182,13 @@ fn definition(cursor: &mut Cursor<'_>) -> Result<Definition> {
             let length = cursor.count(1)?;
             Definition::Series { id, table, key: cursor.bytes(length)?.into() }
         }
+        definition_kind::GIVEN => {
+            Definition::Given { series: SeriesId::new(cursor.u32()?), table: TableId::new(cursor.u32()?) }
+        }
+        definition_kind::GIVEN_COLUMNS => Definition::GivenColumns {
+            table: TableId::new(cursor.u32()?),
+            column: ColumnId::new(cursor.u16()?),
+        },
         _ => return Err(damaged("an unknown definition")),
     })
 }

@@ -151,6 +151,18 @@ fn put_definition(out: &mut Vec<u8>, definition: &Definition) -> Result<()> {
             out.extend_from_slice(&table.get().to_le_bytes());
             put_bytes(out, key)
         }
+        Definition::Given { series, table } => {
+            out.push(definition_kind::GIVEN);
+            out.extend_from_slice(&series.get().to_le_bytes());
+            out.extend_from_slice(&table.get().to_le_bytes());
+            Ok(())
+        }
+        Definition::GivenColumns { table, column } => {
+            out.push(definition_kind::GIVEN_COLUMNS);
+            out.extend_from_slice(&table.get().to_le_bytes());
+            out.extend_from_slice(&column.get().to_le_bytes());
+            Ok(())
+        }
     }
 }
 
