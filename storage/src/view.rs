@@ -56,6 +56,12 @@ impl Snapshot {
         self.state.frame
     }
 
+    /// How many hold what this snapshot holds: the view, as long as nothing has changed, and every snapshot.
+    #[must_use]
+    pub fn holders(&self) -> usize {
+        Arc::strong_count(&self.state)
+    }
+
     /// The table as of this snapshot; `None` when it has no rows yet.
     #[must_use]
     pub fn table(&self, id: TableId) -> Option<&Arc<TableView>> {

@@ -9,6 +9,8 @@ mod local;
 mod observed;
 #[cfg(test)]
 pub(crate) mod recording;
+#[cfg(any(test, feature = "simulation"))]
+pub mod sim;
 
 use std::fmt::Debug;
 use std::io::ErrorKind;

@@ -66,12 +66,13 @@ impl Committer {
         let mut parts = Vec::with_capacity(group.len() + 1);
         parts.push(definitions.as_slice());
         parts.extend(group.iter().map(|batch| batch.bytes.as_slice()));
-        let frame = {
+        let appended = {
             let mut log = self.shared.log.lock();
-            let frame = log.append(sequence, &parts)?;
+            let appended = log.append(sequence, &parts);
             self.shared.disk_use.set_log(log.bytes());
-            frame
+            appended
         };
+        let frame = self.shared.noting_fault(appended)?;
         self.last_sequence = sequence;
         self.unconfirmed = true;
         let batches = group.into_iter().map(|encoded| encoded.batch).collect();
@@ -87,9 +88,11 @@ impl Committer {
         if !self.unconfirmed {
             return Ok(());
         }
-        let mut log = self.shared.log.lock();
-        log.append(self.last_sequence, &[])?;
-        log.sync()?;
+        let confirmed = {
+            let mut log = self.shared.log.lock();
+            log.append(self.last_sequence, &[]).and_then(|_| log.sync())
+        };
+        self.shared.noting_fault(confirmed)?;
         self.unconfirmed = false;
         Ok(())
     }
@@ -104,10 +107,7 @@ impl<'a> Appended<'a> {
     pub fn sync(self) -> Result<Durable<'a>> {
         let shared = &self.committer.shared;
         let synced = shared.log.lock().sync();
-        if let Err(error) = synced {
-            shared.log_fault.get_or_init(|| error.to_string());
-            return Err(error);
-        }
+        shared.noting_fault(synced)?;
         shared.logged.lock().append(&mut self.committer.definitions);
         Ok(Durable { appended: self })
     }

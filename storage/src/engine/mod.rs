@@ -404,6 +404,14 @@ impl Shared {
         self.disk_use.bytes() >= self.config.disk_limit
     }
 
+    /// Notes why the log takes no more writes, if that is what failed (LOG-4).
+    pub(crate) fn noting_fault<T>(&self, done: Result<T>) -> Result<T> {
+        if let Err(error @ Error::LogPoisoned(_)) = &done {
+            self.log_fault.get_or_init(|| error.to_string());
+        }
+        done
+    }
+
     /// Counts rows that came into memory, and wakes the flusher when it is time.
     pub(crate) fn account(&self, bytes: usize) {
         if bytes == 0 {

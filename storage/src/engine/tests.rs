@@ -3,6 +3,7 @@
 #![allow(clippy::cast_precision_loss, reason = "test data is small")]
 
 mod compaction;
+mod faults;
 
 use std::collections::BTreeMap;
 use std::path::Path;

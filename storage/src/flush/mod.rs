@@ -85,9 +85,12 @@ impl Flusher {
         Self { shared, state, stop, task: SyncMutex::new(task) }
     }
 
-    /// Runs one round now.
+    /// Runs one round now, on a task of its own: a caller that goes away leaves no round half done, whose sets
+    /// nobody would know of.
     pub(crate) async fn flush(&self) -> Result<()> {
-        self.state.lock().await.round(&self.shared, true).await
+        let (shared, state) = (Arc::clone(&self.shared), Arc::clone(&self.state));
+        let round = tokio::spawn(async move { state.lock().await.round(&shared, true).await });
+        round.await.map_err(|error| Error::Internal(format!("a flush ended badly: {error}")))?
     }
 
     /// Ends the task, then runs a last round.
@@ -170,15 +173,24 @@ impl State {
         self.rounds.push_back(Round { frame, sets });
     }
 
-    /// Stages every sealed memtable. One that fails is left for the next round, and is the error.
+    /// Stages every sealed memtable. One that fails is left for the next round, and is the error; so are the later
+    /// ones of its table, because a memtable wins over every file, and a manifest says that all rows up to its
+    /// sequence are in files (TXN-2).
     async fn stage(&mut self, shared: &Arc<Shared>) -> Result<()> {
         let mut result = Ok(());
+        let mut waiting = HashSet::new();
         let sets = self.rounds.iter_mut().flat_map(|round| round.sets.iter_mut());
         for (table, set) in sets {
             let Set::Sealed(sealed) = set else { continue };
+            if waiting.contains(table) {
+                continue;
+            }
             match staging::stage(Arc::clone(shared), *table, Arc::clone(sealed)).await {
                 Ok(staged) => *set = Set::Staged(Arc::new(staged)),
-                Err(error) => result = result.and(Err(error)),
+                Err(error) => {
+                    result = result.and(Err(error));
+                    waiting.insert(*table);
+                }
             }
         }
         result

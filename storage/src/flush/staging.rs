@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -114,8 +115,11 @@ impl<'a> StagingArea<'a> {
 
     /// Forgets a set that is in its table: from now on its files are leftovers.
     pub(super) fn remove_manifest(&self, set: &StagedSet) -> Result<()> {
-        self.shared.config.disk.remove(&self.folder.join(manifest_name(set.table, set.sealed_at)))?;
-        self.shared.config.disk.sync_folder(&self.folder)
+        match self.disk().remove(&self.folder.join(manifest_name(set.table, set.sealed_at))) {
+            // An earlier try has removed it, and failed to sync that.
+            Err(error) if error.io_kind() != Some(ErrorKind::NotFound) => return Err(error),
+            Ok(()) | Err(_) => self.disk().sync_folder(&self.folder),
+        }
     }
 
     /// The disk that it lies on.

@@ -13,6 +13,8 @@
 //! - LOG-3: a writer that is idle, or closing, adds an empty synced frame, so only the last moments before a
 //!   crash cannot be told from a torn tail.
 //! - LOG-4: a failed sync poisons the log: nothing more is written or acknowledged until a restart.
+//!   After it the operating system may show what the disk does not hold, and call it clean; so at the start the
+//!   frames that no later one says to be durable are written again before anybody sees them.
 
 mod codec;
 mod epoch;

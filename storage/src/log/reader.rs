@@ -8,6 +8,7 @@
 //! 3. In the last segment the rest is scanned for later frames. One that says the missing frame was durable
 //!    proves damage; without one it is a torn tail.
 
+use std::collections::VecDeque;
 use std::path::Path;
 
 use crate::disk::Disk;
@@ -44,6 +45,9 @@ pub(super) struct Recovered {
     pub(super) unfinished: Option<u64>,
     /// Bytes of a frame that was being written when the machine stopped.
     pub(super) torn: bool,
+    /// The frames before `end` that no later one says to be durable. After a failed sync and a restart they may
+    /// be read from memory and not be on the medium (LOG-4).
+    pub(super) unproven: Vec<u8>,
 }
 
 /// Everything of one segment in memory.
@@ -121,6 +125,7 @@ impl<'a> LogReader<'a> {
             found.end = walked.end as u64;
             found.last_frame = FrameNumber::new(walked.next.get() - 1);
             if is_last {
+                found.unproven = loaded.bytes.get(walked.unproven..walked.end).unwrap_or_default().to_vec();
                 found.torn = self.refuse_damage_after(&loaded, number, &walked)?;
             }
             expected = Some(walked.next);
@@ -205,16 +210,23 @@ struct Walked {
     end: usize,
     /// The number that the next frame has.
     next: FrameNumber,
+    /// The offset behind the last frame that a later one says to be durable.
+    unproven: usize,
 }
 
 /// Visits the frames of a segment from its start as far as they follow each other.
 fn walk(loaded: &Loaded, first: FrameNumber, visit: &mut Visit<'_>) -> Result<Walked> {
-    let mut walked =
-        Walked { end: usize::try_from(segment::HEADER_BYTES).unwrap_or(usize::MAX), next: first };
+    let start = usize::try_from(segment::HEADER_BYTES).unwrap_or(usize::MAX);
+    let mut walked = Walked { end: start, next: first, unproven: start };
+    // Where frames begin that are not proven yet.
+    let mut begins = VecDeque::new();
     while let Some(rest) = loaded.bytes.get(walked.end..) {
         match frame::parse(rest, loaded.seed) {
             Some((header, payload)) if header.number == walked.next => {
                 visit(&header, payload)?;
+                begins.push_back((header.number, walked.end));
+                while begins.pop_front_if(|(number, _)| *number <= header.durable).is_some() {}
+                walked.unproven = begins.front().map_or(walked.end, |(_, begin)| *begin);
                 walked.end += frame::frame_bytes(payload.len());
                 walked.next = FrameNumber::new(header.number.get() + 1);
             }

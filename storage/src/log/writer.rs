@@ -235,7 +235,8 @@ impl Place {
         Ok((header, Active { file, seed, offset: segment::HEADER_BYTES, length }))
     }
 
-    /// Opens the last segment where its valid frames end; zeros and syncs the rest.
+    /// Opens the last segment where its valid frames end; writes those again that may not be on the medium (LOG-4),
+    /// zeros the rest, and syncs.
     fn continue_last(&self, found: &Recovered) -> Result<Active> {
         let number = found.segments.last().map_or(1, |s| s.segment);
         let file = self.disk.open(&segment::path(&self.folder, number), false)?;
@@ -247,6 +248,7 @@ impl Place {
                 "cut a torn frame that was never acknowledged"
             );
         }
+        file.write_at(found.end - found.unproven.len() as u64, &found.unproven)?;
         zero_fill(&*file, found.end, length)?;
         file.sync()?;
         Ok(Active { file, seed: Seed::new(&self.epoch, number), offset: found.end, length })

@@ -17,6 +17,8 @@
 
 mod activity;
 mod cache;
+#[cfg(any(test, feature = "simulation"))]
+mod faulty;
 #[cfg(test)]
 pub(crate) mod flaky;
 mod folders;
@@ -48,6 +50,8 @@ use object_store::{
 
 pub use self::activity::StoreActivity;
 pub use self::cache::CachedStore;
+#[cfg(any(test, feature = "simulation"))]
+pub use self::faulty::{FaultyStore, StoreFaults};
 pub use self::retry::{REMOTE_STORE, RetryPolicy, RetryingStore};
 pub use self::table_store::{Credentials, S3Config, StoreSettings, TableStore};
 pub use self::transfer::transfer;

@@ -1,0 +1,49 @@
+//! What a seed does.
+
+use storage::disk;
+
+use super::lines::Line;
+use super::question::Question;
+
+/// One step of a seed.
+#[derive(Debug, Clone)]
+pub(crate) enum Operation {
+    /// One batch is written and acknowledged.
+    Write(Vec<Line>),
+    /// One batch is written to the log; the process ends before its sync.
+    WriteUnsynced(Vec<Line>, End),
+    /// All rows go to files of the tables.
+    Flush,
+    /// Small files are merged.
+    Compact,
+    /// Objects that no table wants any more are removed.
+    Vacuum,
+    /// A query, compared with the reference.
+    Ask(Question),
+    /// All of every table, compared with the reference.
+    AskAll,
+    /// The store of the tables fails from now on, so often of a hundred times.
+    StoreFails(u64),
+    /// The store answers no call from now on, or does again.
+    StoreDown(bool),
+    /// One call of the disk fails, after so many others of its kind.
+    DiskFails(disk::Operation, u64),
+    /// The disk has room for so many more bytes, and later for any number again.
+    DiskFull(Option<u64>),
+    /// The power goes off after so many changes of the disk, whatever is being done then.
+    PowerOffAfter(u64),
+    /// The process ends, and a new one starts. The start itself is cut short as well after so many changes.
+    Restart(End, Option<u64>),
+    // Retention and deletes go here, with a line each in `World::run` and `Reference`.
+}
+
+/// How a process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// In order.
+    Close,
+    /// It is killed: the disk keeps what was written.
+    Kill,
+    /// With the machine: the disk keeps what was synced, and some of the rest.
+    PowerCut,
+}

@@ -1,0 +1,55 @@
+//! The reference: a map from points to fields, in which the last write wins per field.
+
+use std::collections::BTreeMap;
+
+use storage::model::FieldValue;
+
+use super::lines::Line;
+
+/// Tags that a row has, by name.
+pub(crate) type Tags = BTreeMap<String, String>;
+
+/// Fields that a row has, by name. Numbers of a field are equal if their values are.
+pub(crate) type Fields = BTreeMap<String, FieldValue>;
+
+/// A table's rows.
+pub(crate) type Rows = BTreeMap<(i64, Tags), Fields>;
+
+/// All that is known to be stored.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Reference {
+    tables: BTreeMap<String, Rows>,
+}
+
+impl Reference {
+    pub(crate) fn apply(&mut self, lines: &[Line]) {
+        for line in lines {
+            let rows = self.tables.entry(line.table.clone()).or_default();
+            let row = rows.entry((line.time, line.tags.iter().cloned().collect())).or_default();
+            row.extend(line.fields.iter().cloned());
+        }
+    }
+
+    pub(crate) fn rows(&self, table: &str) -> Rows {
+        self.tables.get(table).cloned().unwrap_or_default()
+    }
+}
+
+/// The value as a number, if it is one that SQL may show as another type.
+pub(crate) fn number(value: &FieldValue) -> Option<f64> {
+    match value {
+        FieldValue::Float(value) => Some(*value),
+        #[expect(clippy::cast_precision_loss, reason = "integers of the model are small")]
+        FieldValue::Integer(value) => Some(*value as f64),
+        _ => None,
+    }
+}
+
+/// Whether two rows' fields are the same.
+pub(crate) fn same_fields(one: &Fields, other: &Fields) -> bool {
+    let same = |(a, b): (&FieldValue, &FieldValue)| match (number(a), number(b)) {
+        (Some(a), Some(b)) => a.to_bits() == b.to_bits() || (a == b),
+        _ => a == b,
+    };
+    one.keys().eq(other.keys()) && one.values().zip(other.values()).all(same)
+}
