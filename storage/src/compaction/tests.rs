@@ -1,7 +1,6 @@
 //! Tests of the planning: what is merged, and what is left alone.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use object_store::path::Path;
 use proptest::prelude::*;
@@ -129,7 +128,7 @@ proptest! {
         prop_assert_eq!(files.iter().map(|file| file.bytes).sum::<u64>(), total);
         prop_assert!(written <= 6 * total, "{} times", written / total);
         prop_assert!(files.len() as u64 <= 30 + total / (64 * MIB), "{} files", files.len());
-        let settled = Duration::from_secs(3_600).as_millis() as u64 + sizes.len() as u64 * 60_000;
+        let settled = HOUR_MS + sizes.len() as u64 * 60_000;
         let (left, _) = run(files, settled, Want::All);
         prop_assert!(left.len() as u64 <= 1 + 2 * total / config().target_bytes, "{} files", left.len());
     }

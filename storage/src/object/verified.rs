@@ -9,7 +9,7 @@
 //!    between two reads is seen as well.
 //!
 //! Invariant: for a file that was [expected](VerifiedStore::expect), what is returned is what was written, or an
-//! error. Other objects pass through. See `decisions/004-reads-are-verified-by-block.md`.
+//! error. Other objects pass through. See `decisions/006-reads-are-verified-by-block.md`.
 
 use std::fmt;
 use std::ops::Range;
