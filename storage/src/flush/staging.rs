@@ -117,7 +117,7 @@ impl<'a> StagingArea<'a> {
     pub(super) fn remove_manifest(&self, set: &StagedSet) -> Result<()> {
         match self.disk().remove(&self.folder.join(manifest_name(set.table, set.sealed_at))) {
             // An earlier try has removed it, and failed to sync that.
-            Err(error) if error.io_kind() != Some(ErrorKind::NotFound) => return Err(error),
+            Err(error) if error.io_kind() != Some(ErrorKind::NotFound) => Err(error),
             Ok(()) | Err(_) => self.disk().sync_folder(&self.folder),
         }
     }
