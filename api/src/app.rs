@@ -307,6 +307,8 @@ fn engine_config(config: &Config) -> Result<EngineConfig, ConfigError> {
         flush_age: config.flush.age.0,
         memory_limit: config.write.memtable_bytes.0,
         consumers: vec![rules::CONSUMER],
+        compaction: config.compaction(),
+        vacuum: config.vacuum(),
         recovery: match config.log.recovery {
             Recovery::Strict => RecoveryMode::Strict,
             Recovery::Salvage => RecoveryMode::Salvage,

@@ -6,6 +6,7 @@
 //! - a [`Config`] that came from [`load()`] has passed [`Config::check`];
 //! - what is printed never holds a secret.
 
+mod compaction;
 mod load;
 mod quantity;
 mod render;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+pub use compaction::Compaction;
 pub use load::{ConfigError, load};
 pub use quantity::{ByteSize, Span};
 pub use render::render;
@@ -61,6 +63,8 @@ pub struct Config {
     pub disk: Disk,
     /// Where tables are.
     pub store: Store,
+    /// How files are merged.
+    pub compaction: Compaction,
     /// SQL.
     pub query: Query,
     /// What the process says of itself.
@@ -208,6 +212,7 @@ impl Default for Config {
             flush: Flush::default(),
             disk: Disk::default(),
             store: Store::default(),
+            compaction: Compaction::default(),
             query: Query::default(),
             logging: Logging::default(),
             tokens: Vec::new(),
@@ -325,6 +330,7 @@ impl Config {
                 self.disk.max_bytes, self.log.segment_bytes
             ));
         }
+        self.check_compaction()?;
         for (key, count) in
             [("http.connections", self.http.connections), ("query.concurrency", self.query.concurrency)]
         {

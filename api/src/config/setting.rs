@@ -304,6 +304,51 @@ pub const SETTINGS: &[Setting] = &[
         "Local cache of the files of a remote store."
     ),
     setting!(
+        "compaction.enabled",
+        "BUSBAR_COMPACTION_ENABLED",
+        "compaction-enabled",
+        "BOOL",
+        "true",
+        compaction.enabled,
+        "Whether small files of tables are merged; of several nodes with the same tables only one may."
+    ),
+    setting!(
+        "compaction.target_bytes",
+        "BUSBAR_COMPACTION_TARGET_BYTES",
+        "compaction-target-bytes",
+        "SIZE",
+        "\"512MiB\"",
+        compaction.target_bytes,
+        "Files of this size are large enough."
+    ),
+    setting!(
+        "compaction.settle",
+        "BUSBAR_COMPACTION_SETTLE",
+        "compaction-settle",
+        "SPAN",
+        "\"1h\"",
+        compaction.settle,
+        "A day without new rows for so long gets as few files as its size allows."
+    ),
+    setting!(
+        "compaction.cpu_percent",
+        "BUSBAR_COMPACTION_CPU_PERCENT",
+        "compaction-cpu-percent",
+        "COUNT",
+        "50",
+        compaction.cpu_percent,
+        "The share of one processor that merging may take."
+    ),
+    setting!(
+        "compaction.keep_replaced",
+        "BUSBAR_COMPACTION_KEEP_REPLACED",
+        "compaction-keep-replaced",
+        "SPAN",
+        "\"1day\"",
+        compaction.keep_replaced,
+        "How long a file stays after another has taken its place."
+    ),
+    setting!(
         "query.deadline",
         "BUSBAR_QUERY_DEADLINE",
         "query-deadline",

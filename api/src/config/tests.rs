@@ -80,7 +80,9 @@ fn every_key_can_be_set_by_variable_and_by_flag() {
             "SIZE" if setting.key == "disk.max_bytes" => "100GiB",
             "SIZE" => "100MiB",
             "URL" | "NAME" | "ID" => "other",
+            "SPAN" if setting.key == "compaction.keep_replaced" => "7days",
             "SPAN" => "7s",
+            "strict|salvage" => "salvage",
             "text|json" => "json",
             "FILTER" => "debug",
             "NAME=SHA256,..." => &format!("a={HASH}, b={HASH}"),
@@ -146,6 +148,8 @@ fn keys_that_do_not_go_together_are_refused() {
     check(&[("BUSBAR_WRITE_MEMTABLE_BYTES", "1MiB")], "raise write.memtable_bytes");
     check(&[("BUSBAR_LOG_SEGMENT_BYTES", "1KiB")], "raise log.segment_bytes");
     check(&[("BUSBAR_HTTP_CONNECTIONS", "0")], "http.connections must be at least 1");
+    check(&[("BUSBAR_COMPACTION_CPU_PERCENT", "0")], "choose a number from 1 to 100");
+    check(&[("BUSBAR_COMPACTION_KEEP_REPLACED", "1m")], "raise compaction.keep_replaced");
     check(&[("BUSBAR_TOKENS", &format!("a={HASH},a={HASH}"))], "two tokens are called \"a\"");
     check(&[("BUSBAR_TOKENS", &format!("={HASH}"))], "a token must have a name");
 }

@@ -29,16 +29,22 @@ pub(super) fn append(disk: &dyn Disk, path: &Path, definitions: &[Definition]) -
     record.extend_from_slice(&payload);
     let file = disk.open(path, true)?;
     let end = file.length()?;
-    if let Err(error) = file.write_at(end, &record).and_then(|()| file.sync()) {
+    if let Err(error) = append_proven(&*file, end, &record) {
         // What is on the medium is unknown: the next record takes its place, not the one behind it.
         if let Err(error) = file.set_length(end) {
             tracing::warn!(%error, path = %path.display(), "a record that was not synced could not be cut");
         }
         return Err(error);
     }
-    file.write_at(end + record.len() as u64, &proof())?;
-    file.sync()?;
     disk.sync_folder(path.parent().unwrap_or(path))
+}
+
+/// Writes a record, and behind it what says that it was durable.
+fn append_proven(file: &dyn DiskFile, end: u64, record: &[u8]) -> Result<()> {
+    file.write_at(end, record)?;
+    file.sync()?;
+    file.write_at(end + record.len() as u64, &proof())?;
+    file.sync()
 }
 
 /// A record without definitions.
@@ -51,21 +57,17 @@ fn proof() -> [u8; HEADER_BYTES + 4] {
     record
 }
 
-/// Reads all definitions, and cuts a torn record at the end.
+/// Reads all definitions and cuts a torn record at the end.
 pub(super) fn load(disk: &dyn Disk, path: &Path) -> Result<Vec<Definition>> {
     let file = disk.open(path, true)?;
     let read = read(&*file, path)?;
     if read.torn > 0 {
         file.set_length(read.valid)?;
-        file.sync()?;
     }
-    if !read.unproven.is_empty() {
-        // Its sync may have failed: what is read may not be on the medium.
-        file.write_at(read.valid - read.unproven.len() as u64, &read.unproven)?;
-        file.sync()?;
-        file.write_at(read.valid, &proof())?;
-        file.sync()?;
-    }
+    // A sync of the last record may have failed in a process that was killed: what is read may not be on the medium.
+    // Those before it were synced first.
+    file.write_at(read.valid - read.last.len() as u64, &read.last)?;
+    file.sync()?;
     Ok(read.definitions)
 }
 
@@ -73,12 +75,12 @@ pub(super) fn load(disk: &dyn Disk, path: &Path) -> Result<Vec<Definition>> {
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) definitions: Vec<Definition>,
+    /// The last whole record.
+    last: Vec<u8>,
     /// Bytes of whole records.
     pub(crate) valid: u64,
     /// Bytes of a torn record behind them.
     pub(crate) torn: u64,
-    /// The last whole record, if nothing proves that it was durable.
-    unproven: Vec<u8>,
 }
 
 /// Reads `definitions.log` and changes nothing.
@@ -90,16 +92,15 @@ pub(crate) fn read(file: &dyn DiskFile, path: &Path) -> Result<Loaded> {
     bytes.truncate(read);
     let mut definitions = Vec::new();
     let mut rest = bytes.as_slice();
-    let mut last = None;
+    let mut last: &[u8] = &[];
     while let Some((payload, next)) = record(rest) {
         definitions.extend(decode_group(payload)?.0);
-        last = rest.get(..rest.len() - next.len());
+        last = rest.get(..rest.len() - next.len()).unwrap_or_default();
         rest = next;
     }
     let valid = bytes.len() - rest.len();
     refuse_damage(path, valid, rest)?;
-    let unproven = last.filter(|last| *last != proof()).map(<[u8]>::to_vec).unwrap_or_default();
-    Ok(Loaded { definitions, valid: valid as u64, torn: rest.len() as u64, unproven })
+    Ok(Loaded { definitions, last: last.to_vec(), valid: valid as u64, torn: rest.len() as u64 })
 }
 
 /// The first record's payload and what follows it; `None` when it is torn.

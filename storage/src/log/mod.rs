@@ -14,7 +14,8 @@
 //!   crash cannot be told from a torn tail.
 //! - LOG-4: a failed sync poisons the log: nothing more is written or acknowledged until a restart.
 //!   After it the operating system may show what the disk does not hold, and call it clean; so at the start the
-//!   frames that no later one says to be durable are written again before anybody sees them.
+//!   folder is synced, and the last header and the frames that no later one says to be durable are written again
+//!   before anybody sees them.
 
 mod codec;
 mod epoch;
@@ -24,6 +25,8 @@ mod salvage;
 #[cfg(test)]
 mod salvage_tests;
 mod segment;
+#[cfg(test)]
+mod sim_tests;
 mod survey;
 #[cfg(test)]
 mod tests;

@@ -68,6 +68,8 @@ impl LogWriter {
         visit: &mut Visit<'_>,
     ) -> Result<(Self, Sequence)> {
         let epoch = Epoch::open(&*disk, &folder)?;
+        // A killed process may have renamed a segment and not have synced that: its next frames would go with it.
+        disk.sync_folder(&folder)?;
         let found = LogReader::new(&*disk, &folder, epoch).recover(visit)?;
         let sequence = found.last_sequence;
         if let Some(number) = found.unfinished {
@@ -235,10 +237,12 @@ impl Place {
         Ok((header, Active { file, seed, offset: segment::HEADER_BYTES, length }))
     }
 
-    /// Opens the last segment where its valid frames end; writes those again that may not be on the medium (LOG-4),
-    /// zeros the rest, and syncs.
+    /// Opens the last segment where its valid frames end; writes its header and those frames again that may not be on
+    /// the medium (LOG-4), zeros the rest, and syncs.
     fn continue_last(&self, found: &Recovered) -> Result<Active> {
-        let number = found.segments.last().map_or(1, |s| s.segment);
+        let header = found.segments.last().copied();
+        let header = header.unwrap_or(SegmentHeader { segment: 1, first_frame: FrameNumber::new(1) });
+        let number = header.segment;
         let file = self.disk.open(&segment::path(&self.folder, number), false)?;
         let length = file.length()?;
         if found.torn {
@@ -248,6 +252,7 @@ impl Place {
                 "cut a torn frame that was never acknowledged"
             );
         }
+        segment::write_header(&*file, &self.epoch, header)?;
         file.write_at(found.end - found.unproven.len() as u64, &found.unproven)?;
         zero_fill(&*file, found.end, length)?;
         file.sync()?;
