@@ -22,9 +22,24 @@ const KEY: &str = "busbar.table";
 struct Attestation {
     files: u64,
     /// The sum of the CRC-32C of all paths, so that it does not depend on their order.
+    #[serde(with = "hexadecimal")]
     paths: u64,
     /// The newest transaction of whoever committed: name and version.
     transaction: Option<(String, i64)>,
+}
+
+/// A number as text that is as long whatever it is, so that a commit is as long whatever its files are called.
+mod hexadecimal {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format!("{number:016x}"))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        u64::from_str_radix(&String::deserialize(deserializer)?, 16).map_err(D::Error::custom)
+    }
 }
 
 impl Attestation {
