@@ -3,7 +3,7 @@
 //!
 //! Invariants: what a method promises is true of the medium on return, not of a cache, where it says *durable*.
 //! Nothing here is clever: what must be called in which order is decided by the callers. A failure is
-//! [`Error::Io`](crate::Error::Io), whose kind ([`Error::io_kind`](crate::Error::io_kind)) is the operating system's.
+//! [`Error::Io`], whose kind ([`Error::io_kind`]) is the operating system's.
 
 mod local;
 mod observed;

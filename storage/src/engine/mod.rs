@@ -186,8 +186,8 @@ impl Engine {
     /// [`StoreActivity`].
     ///
     /// # Errors
-    /// [`Error::Invalid`](crate::Error::Invalid) when the directory is in use;
-    /// [`Error::Damaged`](crate::Error::Damaged) when durable bytes
+    /// [`Error::Invalid`] when the directory is in use;
+    /// [`Error::Damaged`] when durable bytes
     /// are not what was written; the failure of disk or object store.
     pub async fn open(config: EngineConfig) -> Result<(Self, Committer)> {
         let lock = lock::DirectoryLock::take(&config.data_dir)?;
@@ -307,7 +307,7 @@ impl Engine {
     /// was owed before it subscribed, or lost when it was cut off.
     ///
     /// # Errors
-    /// [`Error::Damaged`](crate::Error::Damaged) when a frame cannot be read or was trimmed; the visitor's error.
+    /// [`Error::Damaged`] when a frame cannot be read or was trimmed; the visitor's error.
     pub fn read_log(
         &self,
         after: FrameNumber,
