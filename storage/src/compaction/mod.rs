@@ -20,6 +20,7 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -33,6 +34,7 @@ use self::plan::{Job, Want};
 use crate::clock;
 use crate::engine::Shared;
 use crate::error::Result;
+use crate::model::TableId;
 use crate::vacuum;
 
 /// How often the compactor looks for days that have settled.
@@ -43,6 +45,9 @@ const VACUUM_EVERY: Duration = Duration::from_secs(3_600);
 
 /// After a failed job, so long until the next.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(30);
+
+/// So many jobs may fail before a run gives up: a damaged file fails only its own, a store that is away every one.
+const FAILURES_OF_A_RUN: usize = 8;
 
 /// How files are merged.
 #[derive(Debug, Clone)]
@@ -154,23 +159,39 @@ async fn run_jobs(
     want: Want,
 ) -> Result<usize> {
     let _turn = turn.lock().await;
-    let mut done = 0;
-    while let Some(job) = next_job(shared, want) {
-        match job::run(shared, job, cancelled).await? {
-            Outcome::Merged => done += 1,
-            Outcome::Cancelled | Outcome::Overtaken => break,
+    let (mut done, mut failures) = (0, Vec::new());
+    // Days whose job failed or was overtaken: a damaged file must not keep all others from being merged.
+    let mut left_alone = HashSet::new();
+    while failures.len() < FAILURES_OF_A_RUN
+        && let Some(job) = next_job(shared, want, &left_alone)
+    {
+        let day = (job.table, job.date);
+        match job::run(shared, job, cancelled).await {
+            Ok(Outcome::Merged) => done += 1,
+            Ok(Outcome::Cancelled) => break,
+            Ok(Outcome::Overtaken) => {
+                left_alone.insert(day);
+            }
+            Err(error) => {
+                left_alone.insert(day);
+                failures.push(error);
+            }
         }
     }
-    Ok(done)
+    failures.into_iter().next().map_or(Ok(done), Err)
 }
 
 /// The most useful job of all tables: the newest day comes first, because it is asked for most.
-fn next_job(shared: &Shared, want: Want) -> Option<Job> {
+fn next_job(shared: &Shared, want: Want, left_alone: &HashSet<(TableId, i32)>) -> Option<Job> {
     let now_ms = clock::now().unix_millis();
     let snapshot = shared.view.snapshot();
     let config = &shared.config.compaction;
     snapshot
         .tables()
-        .filter_map(|(table, view)| plan::next_job(table, &view.files, now_ms, want, config))
+        .filter_map(|(table, view)| {
+            let others = view.files.iter().filter(|file| !left_alone.contains(&(table, file.date)));
+            let others: Vec<_> = others.cloned().collect();
+            plan::next_job(table, &others, now_ms, want, config)
+        })
         .max_by_key(|job| job.date)
 }
