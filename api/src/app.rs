@@ -306,6 +306,7 @@ fn engine_config(config: &Config) -> Result<EngineConfig, ConfigError> {
         flush_bytes: config.flush.bytes.0,
         flush_age: config.flush.age.0,
         memory_limit: config.write.memtable_bytes.0,
+        series_memory: config.write.series_bytes.0,
         consumers: vec![rules::CONSUMER],
         compaction: config.compaction(),
         vacuum: config.vacuum(),

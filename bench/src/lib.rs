@@ -9,6 +9,7 @@
 //! cargo bench -p bench -- --save-baseline before   then, after a change:
 //! cargo bench -p bench -- --baseline before
 //! cargo test -p bench                              each once, on little data: do they still work?
+//! cargo run --release -p bench -- files            cost and size of files, memory
 //! ```
 //!
 //! Reports with plots lie in `target/criterion`. Engines and logs lie in the temporary folder: set `TMPDIR` to
@@ -35,6 +36,7 @@
 
 pub mod data;
 mod error;
+pub mod files;
 pub mod node;
 mod scale;
 mod stopwatch;

@@ -27,8 +27,9 @@ pub const TEXT_VALUE_BYTES: usize = 1 << 20;
 /// log and 10 of a staged file, so 100,000 rows/s can be taken for 25 minutes and 10,000 for four hours.
 pub const DISK_BYTES: u64 = 10 << 30;
 
-/// Series known at one time. A series costs about 190 bytes in memory, so this is about 1.9 GB at worst.
-pub const SERIES: usize = 10_000_000;
+/// Bytes of the series index, by default. A series of five tags costs about 250 bytes, its spelling included: at half of
+/// this, some two million, the index forgets those that nothing refers to; at all of it new ones are refused.
+pub const SERIES_BYTES: usize = 1 << 30;
 
 /// How far ahead of the engine's clock a row may lie: one day covers every time-zone mistake of a device
 /// clock, while a unit mistake (ms for ns) is still refused.

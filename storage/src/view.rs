@@ -12,6 +12,7 @@ use parking_lot::RwLock;
 
 use crate::memtable::{Memtable, SealedMemtable};
 use crate::model::{DataFile, FrameNumber, Sequence, TableBatch, TableId, TimeRange};
+use crate::series::SeriesPin;
 
 /// The current state of all tables.
 #[derive(Debug, Default)]
@@ -103,19 +104,20 @@ impl View {
 
     /// Makes the rows of a durable frame visible, all at once; returns the bytes that they take in memory.
     ///
-    /// `rows` are in order of their sequences.
+    /// `rows` are in order of their sequences; `pin` keeps their series.
     pub(crate) fn apply<'a>(
         &self,
         frame: FrameNumber,
         sequence: Sequence,
         rows: impl Iterator<Item = (Sequence, &'a TableBatch)>,
+        pin: Option<&SeriesPin>,
     ) -> usize {
         let mut guard = self.state.write();
         let state = Arc::make_mut(&mut guard);
         let mut bytes = 0;
         for (sequence, rows) in rows {
             let table = Arc::make_mut(state.tables.entry(rows.table).or_default());
-            Arc::make_mut(&mut table.active).append(sequence, rows);
+            Arc::make_mut(&mut table.active).append(sequence, rows, pin);
             bytes += rows.memory_bytes();
         }
         state.frame = state.frame.max(frame);

@@ -56,6 +56,11 @@ impl Core {
         &self.live
     }
 
+    /// Forgets what nobody can ask for any more.
+    pub(crate) fn forget_unwatched(&mut self) {
+        self.index.forget_unwatched(self.source.series());
+    }
+
     pub(crate) fn states(&self) -> Vec<Carried> {
         self.index.export(&self.rules)
     }

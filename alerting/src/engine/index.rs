@@ -4,7 +4,8 @@
 //! (no rule's `when` can hold, nothing is live) touches only its watch.
 //!
 //! Invariants:
-//! - a series is matched with the rules once, when its first row comes, and again when rules change;
+//! - a series is matched with the rules once, when its first row comes, and again when rules change; one that is
+//!   watched is kept by the series index, so that its state never loses its name;
 //! - a watch's guard is never narrower than its rules: a value strictly between `low` and `high` meets no `when`;
 //! - `live` counts the slots of a watch that are not inactive.
 
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use storage::model::{SeriesId, TableBatch, TableId, TableSchema};
+use storage::series::{Paged, SeriesIndex};
 
 use super::columns::Numbers;
 use super::rules::{RuleSet, TablePlan};
@@ -83,7 +85,8 @@ pub(super) struct Arrival<'a> {
 /// See the module's header.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    by_series: Vec<u32>,
+    /// [`UNRESOLVED`], [`UNWATCHED`], or a place in `watched` from [`FIRST`] on.
+    by_series: Paged<u32>,
     watched: Vec<Watched>,
     plans: HashMap<TableId, Option<Arc<TablePlan>>>,
     slots: usize,
@@ -116,7 +119,7 @@ impl Index {
             return;
         }
         for (row, (&series, &time)) in batch.series.iter().zip(batch.times.iter()).enumerate() {
-            let mut entry = self.by_series.get(series as usize).copied().unwrap_or(UNRESOLVED);
+            let mut entry = *self.by_series.get(series);
             if entry == UNRESOLVED {
                 entry = self.resolve((rules, source), (&plan, &schema), series, metrics);
             }
@@ -185,6 +188,11 @@ impl Index {
         all
     }
 
+    /// Forgets what is known of series that the series index has forgotten; none of them is watched.
+    pub(super) fn forget_unwatched(&mut self, series: &SeriesIndex) {
+        self.by_series.retain(|id, entry| *entry >= FIRST || series.get(SeriesId::new(id)).is_some());
+    }
+
     /// Begins again under `rules`, with the states that were exported. What no rule watches now is dropped.
     pub(super) fn adopt(
         &mut self,
@@ -192,16 +200,18 @@ impl Index {
         carried: &[Carried],
         metrics: &Metrics,
     ) {
-        *self = Self::default();
+        for watched in std::mem::take(self).watched {
+            source.series().release(SeriesId::new(watched.series));
+        }
         for old in carried {
-            if self.by_series.get(old.series as usize).is_none_or(|entry| *entry == UNRESOLVED) {
+            if *self.by_series.get(old.series) == UNRESOLVED {
                 let known = source.series().get(SeriesId::new(old.series));
                 let schema = known.and_then(|s| source.catalog().table_by_id(s.table));
                 let Some(schema) = schema else { continue };
                 let Some(plan) = self.plan(rules, &schema) else { continue };
                 self.resolve((rules, source), (&plan, &schema), old.series, metrics);
             }
-            let Some(entry) = self.by_series.get(old.series as usize) else { continue };
+            let entry = *self.by_series.get(old.series);
             let Some(watched) = self.watched.get_mut(entry.wrapping_sub(FIRST) as usize) else { continue };
             let field = watched.plan.fields.iter().position(|f| *f == old.field);
             let watch = watched.watches.iter_mut().find(|w| Some(usize::from(w.field)) == field);
@@ -219,7 +229,7 @@ impl Index {
     }
 
     fn watch_of(&mut self, series: u32, rule: u32) -> Option<&mut Watch> {
-        let entry = self.by_series.get(series as usize)?.checked_sub(FIRST)?;
+        let entry = self.by_series.get(series).checked_sub(FIRST)?;
         let watched = self.watched.get_mut(entry as usize)?;
         watched.watches.iter_mut().find(|watch| watch.slots.iter().any(|(r, _)| *r == rule))
     }
@@ -238,10 +248,6 @@ impl Index {
         metrics: &Metrics,
     ) -> u32 {
         let Some(series) = source.series().get(SeriesId::new(id)) else { return UNWATCHED };
-        let position = id as usize;
-        if self.by_series.len() <= position {
-            self.by_series.resize(position + 1, UNRESOLVED);
-        }
         let matching = plan.matching(rules, schema, &series);
         let fits = self.slots + matching.len() <= limits::SLOTS;
         if !fits {
@@ -253,13 +259,12 @@ impl Index {
                 let by_field = matching.chunk_by(|a, b| a.1 == b.1);
                 let watches = by_field.map(|group| Watch::new(rules, group)).collect();
                 self.watched.push(Watched { series: id, plan: Arc::clone(plan), watches });
+                source.series().keep(series.id);
                 next + FIRST
             }
             _ => UNWATCHED,
         };
-        if let Some(place) = self.by_series.get_mut(position) {
-            *place = entry;
-        }
+        *self.by_series.get_mut(id) = entry;
         entry
     }
 }

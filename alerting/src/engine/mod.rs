@@ -216,6 +216,7 @@ impl Engine {
     /// Snapshots the state, lets the log go up to it, and trims the streams.
     pub(crate) fn snapshot(&mut self) -> Result<()> {
         self.record_waiting()?;
+        self.core.forget_unwatched();
         let at = (self.position, self.alerts.last());
         if at != self.snapshot || self.snapshots.last() == RecordNumber::START {
             let bytes = snapshot::encode(&self.core, at.0, at.1)?;

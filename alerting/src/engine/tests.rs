@@ -60,7 +60,7 @@ impl OneSeries {
             widen: vec![],
         };
         let Applied::Schema(schema) = self.catalog.apply(&change).unwrap() else { panic!("stale") };
-        let series = self.series.resolve(schema.id, b"").unwrap().id.get();
+        let series = self.series.lookup("b").resolve(schema.id, b"").unwrap().id.get();
         let values: Float64Array = samples.iter().map(|(_, value)| Some(*value)).collect();
         let table = TableBatch {
             table: schema.id,
@@ -83,7 +83,7 @@ async fn on_a_full_disk_transitions_wait_and_rule_changes_are_refused_until_ther
     let folder = tempfile::tempdir().unwrap();
     let source = Arc::new(OneSeries {
         catalog: Catalog::new(Arc::default()),
-        series: SeriesIndex::new(Arc::default()),
+        series: SeriesIndex::new(Arc::default(), 1 << 30),
         tap: Tap::default(),
     });
     let rule = |name: &str| {

@@ -125,6 +125,8 @@ pub struct Write {
     pub create_on_write: bool,
     /// Rows in memory, not yet in files. At this bound writes are told to come again later.
     pub memtable_bytes: ByteSize,
+    /// The series index. At half of it, series that nothing refers to are forgotten; at all of it new ones are refused.
+    pub series_bytes: ByteSize,
 }
 
 /// The log on disk.
@@ -264,6 +266,8 @@ impl Default for Write {
             create_on_write: true,
             // Eight flushes: seven wait or are being written while one fills.
             memtable_bytes: ByteSize::mebibytes(512),
+            // Four million series in use; two million before the first is forgotten.
+            series_bytes: ByteSize(storage::limits::SERIES_BYTES),
         }
     }
 }

@@ -187,6 +187,15 @@ pub const SETTINGS: &[Setting] = &[
         "Memory of rows that are not in files yet; beyond it writers get 429."
     ),
     setting!(
+        "write.series_bytes",
+        "BUSBAR_WRITE_SERIES_BYTES",
+        "write-series-bytes",
+        "SIZE",
+        "\"1GiB\"",
+        write.series_bytes,
+        "Memory of the series index; beyond it new series are refused."
+    ),
+    setting!(
         "log.segment_bytes",
         "BUSBAR_LOG_SEGMENT_BYTES",
         "log-segment-bytes",

@@ -48,7 +48,8 @@ impl Collector for EngineMetrics {
             ("busbar_queued_bytes", "Batches that wait for the log", self.ring.queued_bytes()),
             ("busbar_memtable_bytes", "Rows that are not in files yet", self.engine.memory_bytes()),
             ("busbar_log_segments", "Segments of the log", self.engine.log_extent().0),
-            ("tsdb_series", "Active series", self.engine.series().len()),
+            ("tsdb_series", "Series in use", self.engine.series().len()),
+            ("busbar_series_bytes", "The series index in memory", self.engine.series().memory_bytes()),
         ];
         for (name, help, value) in gauges {
             put(&mut encoder, name, help, &ConstGauge::new(u64::try_from(value).unwrap_or(u64::MAX)))?;

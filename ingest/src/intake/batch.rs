@@ -1,7 +1,6 @@
 //! A batch that is being built from the lines or rows of one request.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -11,7 +10,7 @@ use storage::limits;
 use storage::model::{
     DatabaseName, SeriesId, TIME_COLUMN, TableId, TableName, Timestamp, ValueRef, WriteBatch,
 };
-use storage::series::{Series, canonical_key};
+use storage::series::{SeriesLookup, SeriesPin, SeriesRef, canonical_key};
 
 use super::WriteError;
 use super::problem::LineProblem;
@@ -21,8 +20,8 @@ use crate::row::Row;
 
 /// What a builder becomes.
 pub(super) enum Finished {
-    /// The batch; every id in it is defined or queued.
-    Batch(WriteBatch),
+    /// The batch; every id in it is defined or queued, and kept by the pin.
+    Batch(WriteBatch, SeriesPin),
     /// A schema changed since the builder looked at it: build again.
     Stale,
 }
@@ -33,6 +32,7 @@ type Tags<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
 pub(super) struct BatchBuilder<'a> {
     engine: &'a Engine,
     database: &'a DatabaseName,
+    lookup: SeriesLookup<'a>,
     tables: Vec<TableBuilder>,
     by_name: HashMap<Box<str>, usize>,
     by_id: HashMap<TableId, usize>,
@@ -45,7 +45,7 @@ pub(super) struct BatchBuilder<'a> {
 
 /// A series of this batch.
 enum BatchSeries {
-    Known(Arc<Series>),
+    Known(SeriesRef),
     /// Resolved when the batch is finished, since its table or tags may be new.
     New {
         table: usize,
@@ -65,6 +65,7 @@ impl<'a> BatchBuilder<'a> {
         Self {
             engine,
             database,
+            lookup: engine.series().lookup(database.as_str()),
             tables: Vec::new(),
             by_name: HashMap::new(),
             by_id: HashMap::new(),
@@ -141,9 +142,9 @@ impl<'a> BatchBuilder<'a> {
                         ids.push(SeriesId::default());
                         continue;
                     };
-                    let series = self.engine.series().resolve(schema.id, &key)?;
+                    let series = self.lookup.resolve(schema.id, &key)?;
                     if let Some(raw) = spelling {
-                        self.engine.series().remember_spelling(self.database.as_str(), &raw, &series);
+                        self.lookup.remember(&raw, series);
                     }
                     series.id
                 }
@@ -151,7 +152,7 @@ impl<'a> BatchBuilder<'a> {
         }
         let tables = self.tables.into_iter().zip(schemas).filter(|(table, _)| !table.is_empty());
         let tables = tables.filter_map(|(table, schema)| Some(table.finish(&*schema?, &ids)));
-        Ok(Finished::Batch(WriteBatch { tables: tables.collect() }))
+        Ok(Finished::Batch(WriteBatch { tables: tables.collect() }, self.lookup.into_pin()))
     }
 
     fn add_fields(
@@ -207,7 +208,7 @@ impl<'a> BatchBuilder<'a> {
         if let Some((table, local)) = self.spellings.get(raw) {
             return Ok(LineSeries::Found(*table, *local));
         }
-        if let Some(series) = self.engine.series().by_spelling(self.database.as_str(), raw)
+        if let Some(series) = self.lookup.by_spelling(raw)
             && let Some(table) = self.table_by_id(series.table)
         {
             let local = LocalSeries::try_from(self.series.len()).unwrap_or(LocalSeries::MAX);

@@ -223,7 +223,9 @@ impl Intake {
             let mut builder = BatchBuilder::new(&self.engine, database);
             let value = fill(&mut builder)?;
             match builder.finish()? {
-                Finished::Batch(batch) => return Ok((encode_batch(batch)?, value)),
+                Finished::Batch(batch, pin) => {
+                    return Ok((EncodedBatch { pin: Some(pin), ..encode_batch(batch)? }, value));
+                }
                 Finished::Stale => {}
             }
         }

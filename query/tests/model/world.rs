@@ -9,7 +9,6 @@ use std::time::Duration;
 use query::{ExternalTables, QueryService, Settings, Source};
 use storage::disk::sim::SimDisk;
 use storage::engine::{Committer, Engine, EngineConfig};
-use storage::log::encode_batch;
 use storage::model::{DatabaseName, FieldType, FieldValue};
 use storage::object::{DurableLocalStore, FaultyStore, StoreFaults, TableStore};
 use storage::vacuum::VacuumConfig;
@@ -27,6 +26,9 @@ pub(crate) const DATABASE: &str = "building";
 
 /// Segments this small are rotated and recycled all the time.
 const SEGMENT_BYTES: u64 = 12 << 10;
+
+/// With so little the index forgets every series as soon as it may, and has `definitions.log` written anew.
+const SERIES_BYTES: usize = 44 << 10;
 
 pub(crate) struct World {
     /// Only the lock and the spill of queries are here; everything durable is on the simulated disk.
@@ -164,6 +166,7 @@ impl World {
         let mut config = EngineConfig::new(self.data_dir());
         config.segment_bytes = SEGMENT_BYTES;
         config.background = false;
+        config.series_memory = SERIES_BYTES;
         config.compaction.cpu_percent = 100;
         config.store.tables = TableStore::Given(Arc::new(store));
         config.vacuum = VacuumConfig { min_age: Duration::ZERO, keep_replaced: Duration::ZERO };
@@ -202,7 +205,7 @@ impl World {
     fn commit(&mut self, lines: &[Line]) -> Written {
         let node = self.node.as_mut().expect("a restart ends with an open engine");
         let batch = lines::batch(DATABASE, lines, node.engine.catalog(), node.engine.series());
-        let appended = match node.committer.append(vec![encode_batch(batch).unwrap()]) {
+        let appended = match node.committer.append(vec![batch]) {
             Ok(appended) => appended,
             Err(error) => return Written::Refused(error),
         };
@@ -240,7 +243,7 @@ impl World {
         let lines = self.fitting(lines);
         let node = self.node.as_mut().expect("a restart ends with an open engine");
         let batch = lines::batch(DATABASE, &lines, node.engine.catalog(), node.engine.series());
-        let is_appended = node.committer.append(vec![encode_batch(batch).unwrap()]).is_ok();
+        let is_appended = node.committer.append(vec![batch]).is_ok();
         if is_appended {
             assert!(self.undecided.is_none(), "a log that failed to sync takes no more (LOG-4)");
             self.undecided = Some(lines);

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, UInt64Array};
 use storage::catalog::{Applied, Catalog, SchemaChange};
+use storage::log::{EncodedBatch, encode_batch};
 use storage::model::{
     ColumnId, DatabaseName, FieldColumn, FieldType, FieldValue, TableBatch, TableName, TableSchema,
     WriteBatch,
 };
-use storage::series::{SeriesIndex, canonical_key};
+use storage::series::{SeriesIndex, SeriesLookup, canonical_key};
 
 /// One line.
 #[derive(Debug, Clone)]
@@ -63,16 +64,18 @@ fn field_value(text: &str) -> FieldValue {
 }
 
 /// The lines as one batch; databases, tables and columns are made.
-pub(crate) fn batch(database: &str, lines: &[Line], catalog: &Catalog, series: &SeriesIndex) -> WriteBatch {
+pub(crate) fn batch(database: &str, lines: &[Line], catalog: &Catalog, series: &SeriesIndex) -> EncodedBatch {
+    let lookup = series.lookup(database);
     let mut by_table: BTreeMap<&str, Vec<&Line>> = BTreeMap::new();
     for line in lines {
         by_table.entry(&line.table).or_default().push(line);
     }
     let tables = by_table.into_iter().map(|(table, lines)| {
         let schema = schema_for(database, table, &lines, catalog);
-        table_batch(&schema, &lines, series)
+        table_batch(&schema, &lines, &lookup)
     });
-    WriteBatch { tables: tables.collect() }
+    let batch = encode_batch(WriteBatch { tables: tables.collect() }).unwrap();
+    EncodedBatch { pin: Some(lookup.into_pin()), ..batch }
 }
 
 fn schema_for(database: &str, table: &str, lines: &[&Line], catalog: &Catalog) -> Arc<TableSchema> {
@@ -113,7 +116,7 @@ fn schema_for(database: &str, table: &str, lines: &[&Line], catalog: &Catalog) -
     }
 }
 
-fn table_batch(schema: &TableSchema, lines: &[&Line], series: &SeriesIndex) -> TableBatch {
+fn table_batch(schema: &TableSchema, lines: &[&Line], lookup: &SeriesLookup<'_>) -> TableBatch {
     let mut columns: BTreeMap<ColumnId, (FieldType, Vec<Option<FieldValue>>)> = BTreeMap::new();
     let mut ids = Vec::new();
     for (row, line) in lines.iter().enumerate() {
@@ -121,7 +124,7 @@ fn table_batch(schema: &TableSchema, lines: &[&Line], series: &SeriesIndex) -> T
             line.tags.iter().map(|(name, value)| (schema.tag(name).unwrap(), value.as_str())).collect();
         tags.sort_unstable();
         let key = canonical_key(tags.into_iter()).unwrap();
-        ids.push(series.resolve(schema.id, &key).unwrap().id.get());
+        ids.push(lookup.resolve(schema.id, &key).unwrap().id.get());
         for (name, value) in &line.fields {
             let field = &schema.fields[schema.field(name).unwrap()];
             let given = value.as_ref().field_type();

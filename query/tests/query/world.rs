@@ -6,7 +6,6 @@ use arrow::array::RecordBatch;
 use futures::TryStreamExt;
 use query::{ExternalTables, QueryService, Result, Settings, Source};
 use storage::engine::{Committer, Engine, EngineConfig};
-use storage::log::encode_batch;
 use storage::model::TableId;
 use tempfile::TempDir;
 
@@ -44,7 +43,7 @@ impl World {
     /// Writes the lines as one batch.
     pub(crate) fn write(&mut self, lines: &[Line]) {
         let batch = lines::batch(DATABASE, lines, self.engine.catalog(), self.engine.series());
-        let encoded = encode_batch(batch).unwrap();
+        let encoded = batch;
         self.committer.append(vec![encoded]).unwrap().sync().unwrap().publish();
     }
 

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use super::{Shared, batch_sequences};
-use crate::catalog::Definition;
 use crate::clock;
 use crate::error::Result;
-use crate::log::{EncodedBatch, FrameHeader, decode_group, encode_definitions};
+use crate::log::{EncodedBatch, EncodedDefinitions, FrameHeader, decode_group};
 use crate::model::{FrameNumber, Sequence, WriteBatch};
+use crate::series::SeriesPin;
 use crate::tap::CommittedGroup;
 
 /// The one writer's end of an engine.
@@ -17,7 +17,7 @@ pub struct Committer {
     shared: Arc<Shared>,
     last_sequence: Sequence,
     /// Definitions taken from the queue and not yet durable.
-    definitions: Vec<Definition>,
+    definitions: EncodedDefinitions,
     /// Whether a frame with content was written since the last empty one (LOG-3).
     unconfirmed: bool,
 }
@@ -30,6 +30,8 @@ pub struct Appended<'a> {
     frame: FrameNumber,
     sequence: Sequence,
     batches: Vec<Arc<WriteBatch>>,
+    /// The oldest pin of the batches: it keeps what each of them keeps.
+    pin: Option<SeriesPin>,
 }
 
 /// A group that survives a crash, and is not yet visible.
@@ -50,7 +52,7 @@ pub struct Visible {
 
 impl Committer {
     pub(super) fn new(shared: Arc<Shared>, last_sequence: Sequence) -> Self {
-        Self { shared, last_sequence, definitions: Vec::new(), unconfirmed: false }
+        Self { shared, last_sequence, definitions: EncodedDefinitions::default(), unconfirmed: false }
     }
 
     /// Writes the batches to the log as one frame, with every definition that they can need (KEY-3).
@@ -59,12 +61,13 @@ impl Committer {
     /// The failure of the log, after which nothing of the group is in it.
     pub fn append(&mut self, group: Vec<EncodedBatch>) -> Result<Appended<'_>> {
         // Whatever a batch refers to was queued before the batch was handed over.
-        self.definitions.extend(self.shared.definitions.drain());
-        let definitions = encode_definitions(&self.definitions)?;
+        for definition in self.shared.definitions.drain() {
+            self.definitions.push(&definition)?;
+        }
         let first = self.last_sequence.next(clock::now().unix_millis());
         let sequence = Sequence::new(first.get() + group.len().saturating_sub(1) as u64);
         let mut parts = Vec::with_capacity(group.len() + 1);
-        parts.push(definitions.as_slice());
+        parts.push(self.definitions.bytes());
         parts.extend(group.iter().map(|batch| batch.bytes.as_slice()));
         let appended = {
             let mut log = self.shared.log.lock();
@@ -75,8 +78,9 @@ impl Committer {
         let frame = self.shared.noting_fault(appended)?;
         self.last_sequence = sequence;
         self.unconfirmed = true;
+        let pin = group.iter().filter_map(|encoded| encoded.pin.clone()).min();
         let batches = group.into_iter().map(|encoded| encoded.batch).collect();
-        Ok(Appended { committer: self, frame, sequence, batches })
+        Ok(Appended { committer: self, frame, sequence, batches, pin })
     }
 
     /// Adds an empty synced frame, if the last one was not empty, so that a later crash cannot make durable
@@ -116,12 +120,12 @@ impl<'a> Appended<'a> {
 impl Durable<'_> {
     /// Makes the group visible to queries, all of it at once, and offers it to the tap.
     pub fn publish(self) -> Visible {
-        let Appended { committer, frame, sequence, batches } = self.appended;
+        let Appended { committer, frame, sequence, batches, pin } = self.appended;
         let shared = &committer.shared;
         let sequences = batch_sequences(sequence, batches.len());
         let rows =
             sequences.zip(&batches).flat_map(|(s, batch)| batch.tables.iter().map(move |rows| (s, rows)));
-        let bytes = shared.view.apply(frame, sequence, rows);
+        let bytes = shared.view.apply(frame, sequence, rows, pin.as_ref());
         shared.account(bytes);
         if bytes > 0 {
             shared.tap.publish(&Arc::new(CommittedGroup { frame, sequence, batches, bytes }));

@@ -5,28 +5,80 @@
 //! a torn record at the end holds only definitions that are still in the log, and is cut. Each append ends with
 //! a record without definitions, written after the sync: it proves that the one before it was durable, as an
 //! empty frame does in the log (LOG-3). Bad bytes before a good record are damage, and refused.
+//!
+//! When most of the file is of series that the index has forgotten, it is written anew from catalog and index, which
+//! hold all that a row of the log can need, and takes the old one's place by a rename.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
+use super::{Layout, Shared};
 use crate::catalog::Definition;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Result};
-use crate::log::{decode_group, encode_definitions};
+use crate::log::{EncodedDefinitions, decode_group};
 
 const HEADER_BYTES: usize = 8;
 
+/// Definitions of one record of a file that is written anew.
+const DEFINITIONS_PER_RECORD: usize = 1 << 16;
+
+/// Makes durable in `definitions.log` what the log defines, so that it may be trimmed.
+pub(super) fn save(shared: &Shared) -> Result<()> {
+    let disk = &*shared.config.disk;
+    let path = Layout(&shared.config.data_dir).definitions();
+    let mut logged = shared.logged.lock();
+    if is_mostly_dead(shared, disk, &path)? {
+        let series = shared.series.held().into_iter();
+        let series =
+            series.map(|(id, table, key)| Definition::Series { id, table, key: key.as_bytes().into() });
+        rewrite(disk, &path, shared.catalog.definitions().into_iter().chain(series))?;
+    } else {
+        append(disk, &path, &logged)?;
+    }
+    *logged = EncodedDefinitions::default();
+    Ok(())
+}
+
+/// Whether less than half of the file is of series that the index still holds. A file that says that definitions
+/// were lost stays as it is: it keeps their ids from being given again.
+fn is_mostly_dead(shared: &Shared, disk: &dyn Disk, path: &Path) -> Result<bool> {
+    let bytes = match disk.metadata(path) {
+        Ok(found) => usize::try_from(found.bytes).unwrap_or(usize::MAX),
+        Err(error) if error.io_kind() == Some(ErrorKind::NotFound) => 0,
+        Err(error) => return Err(error),
+    };
+    let live = shared.series.definition_bytes() + shared.config.series_memory / 64;
+    Ok(bytes > 2 * live && !shared.has_lost_definitions)
+}
+
+/// Writes a file of these definitions in the place of the old one.
+fn rewrite(disk: &dyn Disk, path: &Path, definitions: impl Iterator<Item = Definition>) -> Result<()> {
+    let folder = path.parent().unwrap_or(path);
+    let new = path.with_extension("new");
+    let file = disk.open(&new, true)?;
+    file.set_length(0)?;
+    let mut definitions = definitions.peekable();
+    let mut end = 0;
+    while definitions.peek().is_some() {
+        let mut section = EncodedDefinitions::default();
+        definitions.by_ref().take(DEFINITIONS_PER_RECORD).try_for_each(|d| section.push(&d))?;
+        let record = record_of(&section)?;
+        file.write_at(end, &record)?;
+        end += record.len() as u64;
+    }
+    file.write_at(end, &proof())?;
+    file.sync()?;
+    disk.rename(&new, path)?;
+    disk.sync_folder(folder)
+}
+
 /// Appends definitions, durably.
-pub(super) fn append(disk: &dyn Disk, path: &Path, definitions: &[Definition]) -> Result<()> {
+pub(super) fn append(disk: &dyn Disk, path: &Path, definitions: &EncodedDefinitions) -> Result<()> {
     if definitions.is_empty() {
         return Ok(());
     }
-    let payload = encode_definitions(definitions)?;
-    let length = u32::try_from(payload.len())
-        .map_err(|_| Error::LimitExceeded("definitions since the last trim exceed 4 GiB".into()))?;
-    let mut record = Vec::with_capacity(HEADER_BYTES + payload.len());
-    record.extend_from_slice(&length.to_le_bytes());
-    record.extend_from_slice(&crc32c::crc32c(&payload).to_le_bytes());
-    record.extend_from_slice(&payload);
+    let record = record_of(definitions)?;
     let file = disk.open(path, true)?;
     let end = file.length()?;
     if let Err(error) = append_proven(&*file, end, &record) {
@@ -37,6 +89,17 @@ pub(super) fn append(disk: &dyn Disk, path: &Path, definitions: &[Definition]) -
         return Err(error);
     }
     disk.sync_folder(path.parent().unwrap_or(path))
+}
+
+fn record_of(definitions: &EncodedDefinitions) -> Result<Vec<u8>> {
+    let payload = definitions.bytes();
+    let length = u32::try_from(payload.len())
+        .map_err(|_| Error::LimitExceeded("definitions since the last trim exceed 4 GiB".into()))?;
+    let mut record = Vec::with_capacity(HEADER_BYTES + payload.len());
+    record.extend_from_slice(&length.to_le_bytes());
+    record.extend_from_slice(&crc32c::crc32c(payload).to_le_bytes());
+    record.extend_from_slice(payload);
+    Ok(record)
 }
 
 /// Writes a record, and behind it what says that it was durable.
@@ -134,15 +197,34 @@ fn refuse_damage(path: &Path, at: usize, rest: &[u8]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{append, load, proof};
+    use super::{load, proof, rewrite};
     use crate::catalog::Definition;
     use crate::disk::LocalDisk;
-    use crate::error::ErrorKind;
+    use crate::error::{ErrorKind, Result};
+    use crate::log::encode_definitions;
     use crate::model::DatabaseName;
 
     fn databases(names: &[&str]) -> Vec<Definition> {
         let database = |name: &&str| Definition::Database { name: DatabaseName::new(name).unwrap() };
         names.iter().map(database).collect()
+    }
+
+    fn append(disk: &LocalDisk, path: &std::path::Path, definitions: &[Definition]) -> Result<()> {
+        super::append(disk, path, &encode_definitions(definitions).unwrap())
+    }
+
+    #[test]
+    fn a_file_that_is_written_anew_holds_only_what_it_was_given_and_can_be_added_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("definitions.log");
+        append(&LocalDisk, &path, &databases(&["old", "one"])).unwrap();
+        let names: Vec<String> = (0..super::DEFINITIONS_PER_RECORD + 1).map(|n| format!("d{n}")).collect();
+        let mut kept = databases(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        rewrite(&LocalDisk, &path, kept.clone().into_iter()).unwrap();
+        assert_eq!(load(&LocalDisk, &path).unwrap(), kept);
+        append(&LocalDisk, &path, &databases(&["new"])).unwrap();
+        kept.extend(databases(&["new"]));
+        assert_eq!(load(&LocalDisk, &path).unwrap(), kept);
     }
 
     #[test]

@@ -36,7 +36,7 @@ use tokio::sync::Notify;
 pub use commit::{Appended, Committer, Durable, Visible};
 
 use self::disk_use::DiskUse;
-use crate::catalog::{Catalog, Definition, DefinitionQueue};
+use crate::catalog::{Catalog, DefinitionQueue};
 use crate::clock;
 use crate::compaction::{CompactionConfig, Compactor};
 use crate::delta::TableLogs;
@@ -44,7 +44,7 @@ use crate::disk::{Disk, LocalDisk};
 use crate::error::{Error, Result};
 use crate::flush::Flusher;
 use crate::limits;
-use crate::log::{Epoch, LogReader, LogWriter, RecoveryMode};
+use crate::log::{EncodedDefinitions, Epoch, LogReader, LogWriter, RecoveryMode};
 use crate::model::{DataFile, FilePlace, FrameNumber, Sequence, TableId, TableSchema};
 use crate::object::{StoreActivity, StoreSettings, VerifiedStore};
 use crate::series::SeriesIndex;
@@ -67,6 +67,8 @@ pub struct EngineConfig {
     pub flush_age: Duration,
     /// At so many bytes in memtables no more rows are taken until a flush has made room.
     pub memory_limit: usize,
+    /// Bytes that the series index may take. At half of them it forgets series that nothing refers to.
+    pub series_memory: usize,
     /// At so many bytes of log and staged files no more rows are taken until a flush has made room.
     pub disk_limit: u64,
     /// Where tables are.
@@ -96,6 +98,7 @@ impl EngineConfig {
             flush_bytes: 64 << 20,
             flush_age: Duration::from_secs(600),
             memory_limit: 512 << 20,
+            series_memory: limits::SERIES_BYTES,
             disk_limit: limits::DISK_BYTES,
             store: StoreSettings::default(),
             consumers: Vec::new(),
@@ -130,7 +133,7 @@ pub(crate) struct Shared {
     pub(crate) epoch: Epoch,
     pub(crate) durable_frame: Arc<AtomicU64>,
     /// Definitions in the log that are not in `definitions.log` yet.
-    pub(crate) logged: Mutex<Vec<Definition>>,
+    pub(crate) logged: Mutex<EncodedDefinitions>,
     /// Bytes in memtables, sealed ones too.
     pub(crate) memory: AtomicUsize,
     /// Bytes of log and staged files.
@@ -388,14 +391,13 @@ impl Shared {
         if !needed {
             return Ok(());
         }
-        let mut logged = self.logged.lock();
-        let path = Layout(&self.config.data_dir).definitions();
-        definitions::append(&*self.config.disk, &path, &logged)?;
-        logged.clear();
-        drop(logged);
+        definitions::save(self)?;
         let mut log = self.log.lock();
         let trimmed = log.trim(frame);
         self.disk_use.set_log(log.bytes());
+        let first = log.segments().first().map_or_else(FrameNumber::default, |s| s.first_frame);
+        drop(log);
+        self.series.forget(first);
         trimmed
     }
 

@@ -26,7 +26,7 @@ use crate::engine::salvage::{self, Unexplained};
 use crate::error::{Error, Result};
 use crate::flush::{StagedSet, StagingArea};
 use crate::layout;
-use crate::log::{LogReader, LogWriter, RecoveryMode, decode_definitions, decode_group};
+use crate::log::{EncodedDefinitions, LogReader, LogWriter, RecoveryMode, decode_definitions, decode_group};
 use crate::model::{FrameNumber, Sequence, TableBatch, TableId};
 use crate::object::{DurableLocalStore, REMOTE_STORE, VerifiedStore};
 use crate::series::SeriesIndex;
@@ -72,13 +72,13 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
     config.disk.sync_folder(&config.data_dir)?;
     let definitions = Arc::new(DefinitionQueue::default());
     let catalog = Catalog::new(Arc::clone(&definitions));
-    let series = SeriesIndex::new(Arc::clone(&definitions));
+    let series = SeriesIndex::new(Arc::clone(&definitions), config.series_memory);
     if config.recovery == RecoveryMode::Salvage {
         salvage::mend_log(&config)?;
     }
     let known = definitions::load(&*config.disk, &layout.definitions())?;
     let has_lost_definitions = salvage::some_are_lost(&known);
-    let mut logged = Vec::new();
+    let mut logged = EncodedDefinitions::default();
     let mut in_log = Vec::new();
     let (log, sequence) =
         LogWriter::open(Arc::clone(&config.disk), layout.log(), config.segment_bytes, &mut |_, payload| {
@@ -89,7 +89,7 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
     let staged = DurableLocalStore::open_on(&layout.staged(), Arc::clone(&config.disk))?;
     let staged_store: Arc<dyn ObjectStore> = Arc::new(staged);
     let restore = |definition: &Definition| match definition {
-        Definition::Series { id, table, key } => series.restore(*id, *table, key),
+        Definition::Series { id, table, key } => Ok(series.restore(*id, *table, key)),
         Definition::Given { series: next, .. } => {
             series.keep_below(*next);
             catalog.restore(definition)
@@ -101,7 +101,7 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
     }
     for definition in in_log {
         match restore(&definition) {
-            Ok(true) => logged.push(definition),
+            Ok(true) => logged.push(&definition)?,
             Ok(false) => {}
             // Its table stood in a lost frame; so its rows are left out and counted.
             Err(Error::Damaged(what)) if has_lost_definitions => {
@@ -112,7 +112,7 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
     }
     let app_id = format!("busbar-{}-{}", config.node, log.epoch());
     let view = View::default();
-    view.apply(FrameNumber::default(), sequence, std::iter::empty());
+    view.apply(FrameNumber::default(), sequence, std::iter::empty(), None);
     let disk_use = DiskUse::default();
     disk_use.set_log(log.bytes());
     Ok(Shared {
@@ -218,6 +218,7 @@ fn replay(
     let folder = Layout(&shared.config.data_dir).log();
     let reader = LogReader::new(&*shared.config.disk, &folder, shared.epoch);
     let mut unexplained = Unexplained::default();
+    let pin = shared.series.pin();
     reader.read(FrameNumber::new(first.saturating_sub(1)), durable, &mut |header, payload| {
         let (_, batches) = decode_group(payload)?;
         let explained = batches.into_iter().map(|batch| shared.explained(batch, &mut unexplained));
@@ -228,7 +229,7 @@ fn replay(
                 |rows: &&TableBatch| in_files.get(&rows.table).is_none_or(|held| sequence > *held);
             missing.extend(batch.tables.iter().filter(is_missing).map(|rows| (sequence, rows)));
         }
-        let bytes = shared.view.apply(header.number, header.sequence, missing.into_iter());
+        let bytes = shared.view.apply(header.number, header.sequence, missing.into_iter(), Some(&pin));
         shared.account(bytes);
         Ok(())
     })?;

@@ -19,7 +19,7 @@ use super::{EngineConfig, Layout, Shared, definitions};
 use crate::catalog::Definition;
 use crate::error::Result;
 use crate::limits;
-use crate::log::{self, Survey, decode_group};
+use crate::log::{self, Survey, decode_group, encode_definitions};
 use crate::model::{ColumnId, FieldColumn, SeriesId, TableBatch, TableId, WriteBatch};
 use crate::tap::CommittedGroup;
 
@@ -56,7 +56,7 @@ pub(super) fn mend_log(config: &EngineConfig) -> Result<()> {
     for loss in &survey.losses {
         tracing::error!(%loss, "the log has lost frames");
     }
-    definitions::append(&*config.disk, &layout.definitions(), &ids.given(&survey))?;
+    definitions::append(&*config.disk, &layout.definitions(), &encode_definitions(&ids.given(&survey))?)?;
     if let Some(report) = log::mend(&*config.disk, &layout.log(), &survey)? {
         let kept: PathBuf = layout.log().join("quarantined");
         tracing::warn!(

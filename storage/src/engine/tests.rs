@@ -84,7 +84,7 @@ impl Node {
         let schema = self.schema(table);
         let series = |host: &str| {
             let key = canonical_key(std::iter::once((0, host))).unwrap();
-            self.engine.series().resolve(schema.id, &key).unwrap().id.get()
+            self.engine.series().lookup("b").resolve(schema.id, &key).unwrap().id.get()
         };
         let values: Float64Array = rows.iter().map(|r| Some(r.2)).collect();
         TableBatch {

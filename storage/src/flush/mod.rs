@@ -144,6 +144,7 @@ fn is_due(shared: &Shared) -> bool {
     waited.is_some_and(|waited| waited >= shared.config.flush_age)
         || shared.memory.load(Ordering::Relaxed) >= shared.config.flush_bytes
         || shared.is_disk_full()
+        || shared.series.wants_round()
 }
 
 impl State {
@@ -169,6 +170,7 @@ impl State {
     fn seal(&mut self, shared: &Shared) {
         *shared.oldest_unsealed.lock() = None;
         let (frame, sealed) = shared.view.seal();
+        shared.series.next_round(frame);
         let sets: Vec<_> = sealed.into_iter().map(|(table, rows)| (table, Set::Sealed(rows))).collect();
         self.rounds.push_back(Round { frame, sets });
     }

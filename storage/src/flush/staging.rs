@@ -144,6 +144,7 @@ impl<'a> StagingArea<'a> {
         let sequences =
             sealed.rows.sequences().unwrap_or(SequenceRange { min: sealed.sealed_at, max: sealed.sealed_at });
         let rows = sort_rows(std::iter::once(&*sealed.rows), &schema, &self.shared.series, RowFilter::ALL)?;
+        self.withdraw_manifest(table, sealed.sealed_at)?;
         let mut files = Vec::new();
         let dates = dates(&rows.times);
         for date in &dates {
@@ -160,6 +161,16 @@ impl<'a> StagingArea<'a> {
         self.write_manifest(&manifest)?;
         fail::fail_point!("staged-after-manifest");
         Ok(manifest.into_set())
+    }
+
+    /// Takes back the manifest of an earlier try that failed after its rename: it names files of these names, and
+    /// theirs will be other bytes if the table has got a column since.
+    fn withdraw_manifest(&self, table: TableId, sealed_at: Sequence) -> Result<()> {
+        match self.disk().remove(&self.folder.join(manifest_name(table, sealed_at))) {
+            Err(error) if error.io_kind() == Some(ErrorKind::NotFound) => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => self.disk().sync_folder(&self.folder),
+        }
     }
 
     fn write_file(

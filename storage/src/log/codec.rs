@@ -10,9 +10,10 @@ mod tests;
 mod writer;
 
 pub use reader::{decode_definitions, decode_group};
-pub use writer::{encode_batch, encode_definitions};
+pub use writer::{EncodedDefinitions, encode_batch, encode_definitions};
 
 use crate::model::WriteBatch;
+use crate::series::SeriesPin;
 
 /// A batch and its bytes in the log, encoded by the source's own task.
 #[derive(Debug, Clone)]
@@ -21,6 +22,8 @@ pub struct EncodedBatch {
     pub batch: std::sync::Arc<WriteBatch>,
     /// The rows as they go to the log.
     pub bytes: Vec<u8>,
+    /// Keeps the series of the rows, until they are in memory (KEY-2).
+    pub pin: Option<SeriesPin>,
 }
 
 /// Numbers of the kinds of definitions.

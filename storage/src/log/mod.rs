@@ -32,7 +32,9 @@ mod survey;
 mod tests;
 mod writer;
 
-pub use codec::{EncodedBatch, decode_definitions, decode_group, encode_batch, encode_definitions};
+pub use codec::{
+    EncodedBatch, EncodedDefinitions, decode_definitions, decode_group, encode_batch, encode_definitions,
+};
 pub use epoch::Epoch;
 pub use frame::{Frame, FrameHeader};
 pub use reader::{LogReader, Visit};

@@ -17,7 +17,7 @@ const FRAMES: u64 = 150;
 
 /// A payload that decodes: no definitions, and one batch with one table without columns.
 fn payload(number: u64) -> Vec<u8> {
-    let mut bytes = encode_definitions(&[]).unwrap();
+    let mut bytes = encode_definitions(&[]).unwrap().bytes().to_vec();
     let rows = 1 + number as u32 % 20;
     for word in [1, number as u32, rows, 0] {
         bytes.extend_from_slice(&word.to_le_bytes());

@@ -15,6 +15,7 @@ mod tests;
 use std::sync::Arc;
 
 use crate::model::{Sequence, SequenceRange, TableBatch, TimeRange};
+use crate::series::SeriesPin;
 
 pub use sorted::{RowFilter, sort_rows};
 
@@ -31,6 +32,8 @@ pub struct Memtable {
     chunks: Vec<Arc<Chunk>>,
     rows: usize,
     bytes: usize,
+    /// Keeps the series of all rows (KEY-2).
+    pin: Option<SeriesPin>,
 }
 
 /// Rows that became durable together, or a merge of such.
@@ -91,12 +94,17 @@ impl Memtable {
         Some(SequenceRange { min: first.sequences.min, max: last.sequences.max })
     }
 
-    /// Adds the rows of one batch at `sequence`, which is above every earlier one.
-    pub(crate) fn append(&mut self, sequence: Sequence, batch: &TableBatch) {
+    /// Adds the rows of one batch at `sequence`, which is above every earlier one. `pin` keeps their series.
+    pub(crate) fn append(&mut self, sequence: Sequence, batch: &TableBatch, pin: Option<&SeriesPin>) {
         let Some(times) = TimeRange::of(&batch.times) else { return };
         let sequences = SequenceRange { min: sequence, max: sequence };
         self.rows += batch.rows();
         self.bytes += batch.memory_bytes();
+        if let Some(pin) = pin
+            && self.pin.as_ref().is_none_or(|own| pin < own)
+        {
+            self.pin = Some(pin.clone());
+        }
         self.chunks.push(Arc::new(Chunk { batch: batch.clone(), sequences, times }));
         self.merge_small_chunks();
     }

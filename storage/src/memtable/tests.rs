@@ -34,7 +34,7 @@ fn table() -> (Arc<TableSchema>, SeriesIndex) {
     else {
         panic!("stale")
     };
-    (schema, SeriesIndex::new(Arc::default()))
+    (schema, SeriesIndex::new(Arc::default(), 1 << 30))
 }
 
 /// A row: tags, time, and the value of `n` (as written) and `f`.
@@ -67,7 +67,7 @@ fn batch(schema: &TableSchema, index: &SeriesIndex, rows: &[Row]) -> TableBatch 
         let text = |tag: Option<u8>| tag.map(|v| ["x", "y", "zz"][usize::from(v)]);
         let tags = [(0, text(row.tags.0)), (1, text(row.tags.1))].into_iter();
         let key = canonical_key(tags.filter_map(|(p, v)| Some((p, v?)))).unwrap();
-        index.resolve(schema.id, &key).unwrap().id.get()
+        index.lookup("b").resolve(schema.id, &key).unwrap().id.get()
     };
     let narrow: Int64Array = rows
         .iter()
@@ -123,7 +123,7 @@ proptest! {
         let (mut older, mut newer) = (Memtable::default(), Memtable::default());
         for (number, rows) in batches.iter().enumerate() {
             let memtable = if number < cut { &mut older } else { &mut newer };
-            memtable.append(Sequence::new(number as u64 + 1), &batch(&schema, &index, rows));
+            memtable.append(Sequence::new(number as u64 + 1), &batch(&schema, &index, rows), None);
         }
         let sorted = sort_rows([&older, &newer].into_iter(), &schema, &index, RowFilter::ALL).unwrap();
         let column = |id: ColumnId| sorted.fields.iter().find(|f| f.column == id).map(|f| f.values.clone());
@@ -153,7 +153,7 @@ fn many_small_chunks_become_few_and_keep_their_rows_in_order() {
     let mut memtable = Memtable::default();
     for number in 0..5_000_i64 {
         let row = Row { tags: (None, None), time: number % 100, n: Some(Number::Narrow(number)), f: None };
-        memtable.append(Sequence::new(number as u64 + 1), &batch(&schema, &index, &[row]));
+        memtable.append(Sequence::new(number as u64 + 1), &batch(&schema, &index, &[row]), None);
     }
     assert!(memtable.chunks().len() < 50, "{} chunks", memtable.chunks().len());
     assert_eq!(memtable.rows(), 5_000);
@@ -170,7 +170,7 @@ fn a_filter_keeps_only_its_times_and_series() {
     let rows: Vec<_> = (0..30)
         .map(|i| Row { tags: (Some(i as u8 % 3), None), time: i, n: None, f: Some(i as i16) })
         .collect();
-    memtable.append(Sequence::new(1), &batch(&schema, &index, &rows));
+    memtable.append(Sequence::new(1), &batch(&schema, &index, &rows), None);
     let filter = RowFilter {
         times: TimeRange::new(Timestamp::from_nanos(10), Timestamp::from_nanos(19)),
         series: &|series| series.tag(0) == Some("y"),

@@ -44,7 +44,9 @@ pub struct Merger {
     sources: Vec<Source>,
     gather: Gather,
     batch_rows: usize,
-    /// Room for the sources that stand at one series.
+    /// The smallest series that any source stands at, while `holders` has some.
+    key: SeriesKey,
+    /// The sources that stand at it, oldest first.
     holders: Vec<usize>,
 }
 
@@ -53,6 +55,7 @@ pub struct Merger {
 struct Source {
     rows: Option<Current>,
     ended: bool,
+    left_series: bool,
 }
 
 #[derive(Debug)]
@@ -85,7 +88,8 @@ impl Merger {
             .map(|field| Columns { narrow: field.narrow.id, wide: field.wide.as_ref().map(|wide| wide.id) })
             .collect();
         let sources = std::iter::repeat_with(Source::default).take(sources).collect();
-        Self { sources, gather: Gather::new(columns), batch_rows: batch_rows.max(1), holders: Vec::new() }
+        let (gather, key) = (Gather::new(columns), SeriesKey::from_bytes(&[]));
+        Self { sources, gather, batch_rows: batch_rows.max(1), key, holders: Vec::new() }
     }
 
     /// Gives a source's next rows.
@@ -115,35 +119,45 @@ impl Merger {
     pub fn step(&mut self) -> Result<Step> {
         loop {
             if let Some(source) = self.sources.iter().position(|s| s.rows.is_none() && !s.ended) {
+                // What it gives next may be of the current series too.
+                self.holders.clear();
                 return Ok(Step::Needs(source));
             }
             if self.gather.rows() >= self.batch_rows {
                 return Ok(Step::Rows(self.gather.take()?));
             }
-            if !self.take_next() {
+            if self.holders.is_empty() && !self.find_holders() {
                 return Ok(if self.gather.rows() > 0 { Step::Rows(self.gather.take()?) } else { Step::Done });
             }
+            self.take_series();
         }
     }
 
-    /// Takes the next rows of the output; `false` when no source has any.
-    fn take_next(&mut self) -> bool {
+    /// Takes rows of the current series, until its holders have given all or one of them needs rows.
+    fn take_series(&mut self) {
         let mut holders = std::mem::take(&mut self.holders);
-        let key = self.smallest(&mut holders);
-        let pick = match holders.as_slice() {
-            &[source] => self.take_run(source, None),
-            _ => self.take_earliest(&holders),
-        };
+        let mut needs = false;
+        while !holders.is_empty() && !needs {
+            let pick = match holders.as_slice() {
+                &[source] => self.take_run(source, None),
+                _ => self.take_earliest(&holders),
+            };
+            let Some(pick) = pick else { break };
+            self.gather.add(&self.key, pick);
+            holders.retain(|source| {
+                let Some(source) = self.sources.get_mut(*source) else { return false };
+                let left = source.has_left_series();
+                needs |= source.rows.is_none() && !source.ended;
+                !left
+            });
+        }
         self.holders = holders;
-        let (Some(key), Some(pick)) = (key, pick) else { return false };
-        self.gather.add(&key, pick);
-        true
     }
 
-    /// The smallest series that any source stands at. `holders` become the sources that stand at it, oldest first.
-    fn smallest(&self, holders: &mut Vec<usize>) -> Option<SeriesKey> {
+    /// Finds the smallest series that any source stands at, and all that do; `false` when no source has rows.
+    fn find_holders(&mut self) -> bool {
+        let holders = &mut self.holders;
         let mut smallest: Option<&SeriesKey> = None;
-        holders.clear();
         for (number, source) in self.sources.iter().enumerate() {
             let Some(key) = source.rows.as_ref().and_then(Current::key) else { continue };
             match smallest.map(|smallest| key.cmp(smallest)) {
@@ -156,27 +170,34 @@ impl Merger {
             }
             holders.push(number);
         }
-        smallest.cloned()
+        let Some(smallest) = smallest else { return false };
+        self.key = smallest.clone();
+        true
     }
 
     /// Of several sources at one series: the rows of the one with the earliest time, up to the next one's first;
     /// or, where times are equal, one point of all of them.
     fn take_earliest(&mut self, holders: &[usize]) -> Option<Pick> {
-        let time_of = |source: &usize| self.sources.get(*source).and_then(|s| s.rows.as_ref()?.time());
-        let mut times: Vec<(i64, usize)> =
-            holders.iter().filter_map(|source| Some((time_of(source)?, *source))).collect();
-        times.sort_unstable();
-        match times.as_slice() {
-            [] => None,
-            [(_, source)] => self.take_run(*source, None),
-            [(first, source), (second, _), ..] if first < second => self.take_run(*source, Some(*second)),
-            [(first, _), ..] => {
-                // Sorted by number within the time, which is by age: the newest stands last.
-                let equal = times.iter().take_while(|(time, _)| time == first).map(|(_, source)| *source);
-                let versions = equal.filter_map(|source| self.take_row(source)).collect();
-                Some(Pick::Point(versions))
+        let time_of = |source: usize| self.sources.get(source).and_then(|s| s.rows.as_ref()?.time());
+        let (mut first, mut second) = (None::<(i64, usize)>, None::<i64>);
+        for (time, source) in holders.iter().filter_map(|source| Some((time_of(*source)?, *source))) {
+            match first {
+                Some((earliest, _)) if time >= earliest => {
+                    second = Some(second.map_or(time, |second| second.min(time)));
+                }
+                earlier => {
+                    second = earlier.map(|(time, _)| time).or(second);
+                    first = Some((time, source));
+                }
             }
         }
+        let (first, source) = first?;
+        if second != Some(first) {
+            return self.take_run(source, second);
+        }
+        // Holders stand in order of their age: the newest version comes last.
+        let equal: Vec<usize> = holders.iter().copied().filter(|s| time_of(*s) == Some(first)).collect();
+        Some(Pick::Point(equal.into_iter().filter_map(|source| self.take_row(source)).collect()))
     }
 
     /// Takes the rows of a source's current run whose time is below `before`, all without a bound.
@@ -190,8 +211,7 @@ impl Merger {
         });
         let batch = self.gather.batch_number(current);
         let pick = Pick::Run { batch, from: current.row, to };
-        current.advance_to(to);
-        place.drop_exhausted();
+        place.advance_to(to);
         Some(pick)
     }
 
@@ -200,17 +220,27 @@ impl Merger {
         let place = self.sources.get_mut(source)?;
         let current = place.rows.as_mut()?;
         let taken = (self.gather.batch_number(current), current.row);
-        current.advance_to(taken.1 + 1);
-        place.drop_exhausted();
+        place.advance_to(taken.1 + 1);
         Some(taken)
     }
 }
 
 impl Source {
-    fn drop_exhausted(&mut self) {
-        if self.rows.as_ref().is_some_and(|current| current.key().is_none()) {
+    fn advance_to(&mut self, row: usize) {
+        let Some(current) = &mut self.rows else { return };
+        current.row = row;
+        if current.end().is_some_and(|end| row >= end) {
+            current.series += 1;
+            self.left_series = true;
+        }
+        if current.key().is_none() {
             self.rows = None;
         }
+    }
+
+    /// Whether it has come to another series since this was last asked.
+    fn has_left_series(&mut self) -> bool {
+        std::mem::take(&mut self.left_series)
     }
 }
 
@@ -226,13 +256,6 @@ impl Current {
     /// Where the current series ends.
     fn end(&self) -> Option<usize> {
         self.rows.ends.get(self.series).map(|end| *end as usize)
-    }
-
-    fn advance_to(&mut self, row: usize) {
-        self.row = row;
-        if self.end().is_some_and(|end| row >= end) {
-            self.series += 1;
-        }
     }
 }
 

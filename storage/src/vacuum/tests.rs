@@ -35,7 +35,7 @@ async fn open(folder: &Path, vacuum: VacuumConfig) -> (Engine, Committer, Arc<Ta
 /// Writes and flushes one row.
 async fn flush_row(engine: &Engine, committer: &mut Committer, schema: &TableSchema, time: i64) {
     let key = canonical_key(std::iter::once((0, "a"))).unwrap();
-    let series = engine.series().resolve(schema.id, &key).unwrap().id.get();
+    let series = engine.series().lookup("b").resolve(schema.id, &key).unwrap().id.get();
     let values = Arc::new(arrow::array::Float64Array::from(vec![1.0]));
     let batch = TableBatch {
         table: schema.id,

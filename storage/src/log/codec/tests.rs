@@ -76,7 +76,7 @@ fn definitions() -> Vec<Definition> {
 proptest! {
     #[test]
     fn batches_come_back_as_they_were(batches in proptest::collection::vec(proptest::collection::vec(table(), 0..4), 0..4)) {
-        let mut payload = encode_definitions(&definitions()).unwrap();
+        let mut payload = encode_definitions(&definitions()).unwrap().bytes().to_vec();
         for tables in &batches {
             payload.extend(encode_batch(WriteBatch { tables: tables.clone() }).unwrap().bytes);
         }
@@ -96,7 +96,7 @@ proptest! {
         at in any::<proptest::sample::Index>(),
         flip in 1_u8..,
     ) {
-        let mut payload = encode_definitions(&definitions()).unwrap();
+        let mut payload = encode_definitions(&definitions()).unwrap().bytes().to_vec();
         payload.extend(encode_batch(WriteBatch { tables }).unwrap().bytes);
         let at = at.index(payload.len());
         payload[at] ^= flip;

@@ -10,17 +10,71 @@ use crate::catalog::Definition;
 use crate::error::{Error, Result};
 use crate::model::{FieldColumn, FieldType, PhysicalColumn, TableBatch, WriteBatch};
 
-/// Encodes the definitions section of a frame: `u32` count, then each definition.
+/// The definitions section of a frame, to which more can be added: `u32` count, then each definition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncodedDefinitions {
+    count: u32,
+    bytes: Vec<u8>,
+}
+
+impl Default for EncodedDefinitions {
+    fn default() -> Self {
+        Self { count: 0, bytes: vec![0; COUNT_BYTES] }
+    }
+}
+
+const COUNT_BYTES: usize = size_of::<u32>();
+
+impl EncodedDefinitions {
+    /// The section's bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Whether it has no definition.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Adds a definition.
+    ///
+    /// # Errors
+    /// [`Error::LimitExceeded`] when a count or length does not fit; then nothing is added.
+    pub fn push(&mut self, definition: &Definition) -> Result<()> {
+        let before = self.bytes.len();
+        if let Err(error) = put_definition(&mut self.bytes, definition) {
+            self.bytes.truncate(before);
+            return Err(error);
+        }
+        self.set_count(self.count + 1);
+        Ok(())
+    }
+
+    /// Moves all definitions of another section behind those of this one.
+    pub fn append(&mut self, other: &mut Self) {
+        let other = std::mem::take(other);
+        self.bytes.extend_from_slice(other.bytes.get(COUNT_BYTES..).unwrap_or_default());
+        self.set_count(self.count + other.count);
+    }
+
+    fn set_count(&mut self, count: u32) {
+        self.count = count;
+        for (place, byte) in self.bytes.iter_mut().zip(count.to_le_bytes()) {
+            *place = byte;
+        }
+    }
+}
+
+/// Encodes the definitions section of a frame.
 ///
 /// # Errors
 /// [`Error::LimitExceeded`] when a count or length does not fit.
-pub fn encode_definitions(definitions: &[Definition]) -> Result<Vec<u8>> {
-    let mut out = Vec::with_capacity(4 + definitions.len() * 64);
-    put_u32(&mut out, definitions.len())?;
-    for definition in definitions {
-        put_definition(&mut out, definition)?;
-    }
-    Ok(out)
+pub fn encode_definitions(definitions: &[Definition]) -> Result<EncodedDefinitions> {
+    let mut section = EncodedDefinitions::default();
+    definitions.iter().try_for_each(|definition| section.push(definition))?;
+    Ok(section)
 }
 
 /// Encodes one batch: `u32` count of tables, then each table's columns.
@@ -34,7 +88,7 @@ pub fn encode_batch(batch: WriteBatch) -> Result<EncodedBatch> {
     for table in &batch.tables {
         put_table(&mut bytes, table)?;
     }
-    Ok(EncodedBatch { batch: Arc::new(batch), bytes })
+    Ok(EncodedBatch { batch: Arc::new(batch), bytes, pin: None })
 }
 
 fn put_table(out: &mut Vec<u8>, table: &TableBatch) -> Result<()> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Chunk, RowFilter};
 use crate::error::{Error, Result};
 use crate::model::TimeRange;
-use crate::series::{Series, SeriesIndex, SeriesKey};
+use crate::series::{Paged, Series, SeriesIndex, SeriesKey};
 
 /// The place of a row that is not wanted.
 pub(super) const NO_PLACE: u32 = u32::MAX;
@@ -134,12 +134,12 @@ fn place_of(position: usize) -> u32 {
     u32::try_from(position).unwrap_or(NO_PLACE)
 }
 
-/// Rows per series, by id. Ids are given in order, so an array is at most as large as the series index; only the
-/// pages that rows touch take memory.
+/// Rows per series.
 struct Counts {
-    /// The id of the first slot.
+    /// The least id that occurs.
     first: u32,
-    slots: Vec<u32>,
+    /// By id, from the first on.
+    slots: Paged<u32>,
     /// The ids that occur, in order of appearance.
     seen: Vec<u32>,
 }
@@ -148,9 +148,8 @@ impl Counts {
     /// The counts of the rows within `times`.
     fn of(chunks: &[Arc<Chunk>], times: TimeRange) -> Self {
         let ids = || chunks.iter().flat_map(|chunk| chunk.batch.series.iter().copied());
-        let (first, last) = ids().fold((u32::MAX, 0), |(low, high), id| (low.min(id), high.max(id)));
-        let slots = if first > last { 0 } else { (last - first) as usize + 1 };
-        let mut counts = Self { first, slots: vec![0; slots], seen: Vec::new() };
+        let first = ids().min().unwrap_or_default();
+        let mut counts = Self { first, slots: Paged::default(), seen: Vec::new() };
         for_each_row(chunks, times, |row| {
             let Some((series, _)) = row else { return };
             let slot = counts.slot(series);
@@ -163,12 +162,8 @@ impl Counts {
     }
 
     /// The slot of a series that occurs.
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "the slots reach from the least to the greatest id that occurs"
-    )]
     fn slot(&mut self, series: u32) -> &mut u32 {
-        &mut self.slots[(series - self.first) as usize]
+        self.slots.get_mut(series - self.first)
     }
 }
 
@@ -184,8 +179,8 @@ fn for_each_row(chunks: &[Arc<Chunk>], times: TimeRange, mut visit: impl FnMut(O
 
 /// Sorts series by their keys. Most are told apart by the beginning of their keys, which is compared in place;
 /// else each comparison would follow two pointers.
-fn sort_series(series: &mut Vec<Arc<Series>>) {
-    let mut ranked: Vec<([u64; 3], Arc<Series>)> =
+fn sort_series(series: &mut Vec<Series>) {
+    let mut ranked: Vec<([u64; 3], Series)> =
         series.drain(..).map(|series| (series.key().order_prefix(), series)).collect();
     ranked.sort_unstable_by(|(a, first), (b, second)| a.cmp(b).then_with(|| first.key().cmp(second.key())));
     series.extend(ranked.into_iter().map(|(_, series)| series));

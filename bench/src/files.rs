@@ -1,0 +1,138 @@
+//! What files cost: processor time of write, flush and compaction, bytes on the disk, and memory.
+
+use std::path::Path;
+use std::time::Duration;
+
+use storage::clock;
+
+use crate::data::Fleet;
+use crate::error::Result;
+use crate::node::Node;
+
+/// Lines of a body.
+const LINES_PER_BODY: usize = 5_000;
+
+/// Bodies that are made at a time, so that they take little of the memory that is measured.
+const ROUNDS_AT_ONCE: u32 = 1;
+
+/// A flush begins when so much is in memory, as by default.
+const FLUSH_BYTES: usize = 64 << 20;
+
+/// Linux counts a process' time in hundredths of a second (`getconf CLK_TCK`).
+const TICK: Duration = Duration::from_millis(10);
+
+/// A set of rows with 5 tags and 4 fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Set {
+    /// 1,000 series of 3,000 points.
+    Few,
+    /// 100,000 series of 30 points.
+    Many,
+    /// 1,000,000 series of 10 points.
+    Million,
+}
+
+impl Set {
+    fn shape(self) -> (Fleet, u32) {
+        match self {
+            Self::Few => (Fleet::steady(1_000), 3_000),
+            Self::Many => (Fleet::steady(100_000), 30),
+            Self::Million => (Fleet::steady(1_000_000), 10),
+        }
+    }
+}
+
+/// Processor time and wall time of one part, over all its turns.
+#[derive(Debug, Default)]
+struct Cost {
+    cpu: Duration,
+    wall: Duration,
+}
+
+impl Cost {
+    fn of<T>(&mut self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let (cpu, wall) = (processor_time()?, clock::instant());
+        let done = work()?;
+        self.cpu += processor_time()?.saturating_sub(cpu);
+        self.wall += clock::instant().duration_since(wall);
+        Ok(done)
+    }
+
+    fn per_million(&self, rows: f64) -> String {
+        format!("{:.3} ({:.1} s)", self.cpu.as_secs_f64() / rows * 1e6, self.wall.as_secs_f64())
+    }
+}
+
+/// Measures one set and prints a row per figure.
+///
+/// # Errors
+/// The failure of the node or of `/proc`.
+#[expect(clippy::cast_precision_loss, clippy::print_stdout, reason = "figures for people")]
+pub fn measure(set: Set) -> Result<()> {
+    let (fleet, rounds) = set.shape();
+    let node = Node::start()?;
+    let (mut write, mut flush, mut merge) = (Cost::default(), Cost::default(), Cost::default());
+    let mut rows = 0;
+    for first in (0..rounds).step_by(ROUNDS_AT_ONCE as usize) {
+        let bodies = fleet.bodies(first..first + ROUNDS_AT_ONCE, LINES_PER_BODY);
+        for part in bodies.chunks(16) {
+            rows += write.of(|| node.write(part, 2))?;
+            if node.engine().memory_bytes() >= FLUSH_BYTES {
+                flush.of(|| node.flush())?;
+            }
+        }
+    }
+    flush.of(|| node.flush())?;
+    let files = |node: &Node| node.table().map(|(_, view)| view.files.clone()).unwrap_or_default();
+    let (flushed, flushed_bytes) = (files(&node).len(), files(&node).iter().map(|f| f.bytes).sum::<u64>());
+    let merges = merge.of(|| Ok(node.runtime().block_on(node.engine().compact(true))?))?;
+    let live = files(&node);
+    let live_bytes: u64 = live.iter().map(|file| file.bytes).sum();
+    let log_bytes = delta_bytes(&node.folder().join("data/tables"))?;
+    let count = rows as f64;
+    println!("\n## {set:?}: {rows} rows of {} series\n", fleet.devices);
+    println!("| what | processor s per million rows (wall) |\n|---|---|");
+    println!("| write, 2 connections, acknowledged | {} |", write.per_million(count));
+    println!("| flush | {} |", flush.per_million(count));
+    println!("| compaction, {merges} merges | {} |", merge.per_million(count));
+    println!("\n| what | |\n|---|---|");
+    println!("| files, flushed | {flushed}, {:.2} B/row |", flushed_bytes as f64 / count);
+    println!("| files, merged | {}, {:.2} B/row |", live.len(), live_bytes as f64 / count);
+    println!("| Delta log | {:.2} B/row |", log_bytes as f64 / count);
+    println!(
+        "| series index | {} B per series |",
+        node.engine().series().memory_bytes() / fleet.devices as usize
+    );
+    println!("| peak memory of the process | {} MiB |", peak_memory_kib()? >> 10);
+    Ok(())
+}
+
+/// Bytes of the table logs below a folder.
+fn delta_bytes(folder: &Path) -> Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let (path, kind) = entry.and_then(|e| Ok((e.path(), e.metadata()?)))?;
+        if kind.is_dir() {
+            bytes += delta_bytes(&path)?;
+        } else if folder.ends_with("_delta_log") {
+            bytes += kind.len();
+        }
+    }
+    Ok(bytes)
+}
+
+/// Processor time that the process has used.
+fn processor_time() -> Result<Duration> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    // Fields 14 and 15; the second one is the name in parentheses, which may hold spaces.
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+    let ticks: u32 = fields.skip(11).take(2).filter_map(|field| field.parse::<u32>().ok()).sum();
+    Ok(TICK * ticks)
+}
+
+/// The most memory that the process had, in KiB.
+fn peak_memory_kib() -> Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    Ok(line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default())
+}

@@ -1,0 +1,147 @@
+//! Forgetting: series that nothing refers to make room when the index takes half of what it may.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use super::{KEPT, SeriesIndex, SeriesKey, shard_of, spread};
+use crate::model::{FrameNumber, SeriesId, TableId};
+
+/// A series that the index still holds: what a checkpoint of the definitions needs.
+pub(crate) type Held = (SeriesId, TableId, SeriesKey);
+
+impl SeriesIndex {
+    /// Keeps a series until it is [released](Self::release), however long it is silent.
+    pub fn keep(&self, id: SeriesId) {
+        if let Some(slot) = self.slots.read().get(id.get()) {
+            slot.used.store(KEPT, Ordering::Relaxed);
+        }
+    }
+
+    /// Lets a kept series go when it is not used any more.
+    pub fn release(&self, id: SeriesId) {
+        if let Some(slot) = self.slots.read().get(id.get()) {
+            slot.used.store(self.rounds.current(), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a flush should come soon, so that series can be forgotten: much of the room that is left once half
+    /// of it is taken belongs to series that came since the last one.
+    #[must_use]
+    pub(crate) fn wants_round(&self) -> bool {
+        let born = self.born.load(Ordering::Relaxed) * self.bytes_per_series();
+        self.measure() >= self.room && born >= self.max_bytes / 8
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_room(self, room: usize) -> Self {
+        Self { room, ..self }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.memory_bytes() >= self.max_bytes
+    }
+
+    /// The first id from `next` on that no series has.
+    pub(super) fn free_id(&self, next: u32) -> u32 {
+        let slots = self.slots.read();
+        let mut id = next;
+        while slots.get(id).is_some() {
+            id = id.wrapping_add(1);
+        }
+        id
+    }
+
+    /// Forgets series that were not used for the longest time, as far as nothing can refer to them and until the
+    /// index takes less than half of what it may. `first_frame` is the first that the log holds. Returns how many
+    /// were forgotten.
+    pub(crate) fn forget(&self, first_frame: FrameNumber) -> usize {
+        let needed = self.rounds.first_needed(first_frame);
+        let excess = self.measure().saturating_sub(self.room);
+        if excess == 0 {
+            return 0;
+        }
+        let round = self.round_to_forget_before(needed, excess / self.bytes_per_series() + 1);
+        // Aliases first: one that stays has told its series when it was used before the series is looked at.
+        for shard in &self.aliases {
+            let mut shard = shard.write();
+            let slots = self.slots.read();
+            shard.forget_before(round, |id, used| {
+                if let Some(slot) = slots.get(id) {
+                    slot.touch(used);
+                }
+            });
+        }
+        let mut forgotten = 0;
+        for shard in &self.keys {
+            let mut shard = shard.write();
+            let mut slots = self.slots.write();
+            let before = shard.len();
+            shard.retain(|entry| !slots.remove_if_older(entry.id, round));
+            forgotten += before - shard.len();
+            if shard.len() < shard.capacity() / 4 {
+                shard.shrink_to_fit(|entry| spread(entry.hash));
+            }
+        }
+        self.slots.write().pages.retain(|_, slot| slot.is_some());
+        self.measure();
+        forgotten
+    }
+
+    /// Everything that is held now.
+    pub(crate) fn held(&self) -> Vec<Held> {
+        let slots = self.slots.read();
+        let all = slots.pages.iter();
+        all.filter_map(|(id, slot)| slot.as_ref().map(|s| (SeriesId::new(id), s.table, s.key.clone())))
+            .collect()
+    }
+
+    /// Forgets one series; the caller holds `births`.
+    pub(super) fn forget_one(&self, hash: u32, id: SeriesId) {
+        if let Some(shard) = self.keys.get(shard_of(hash))
+            && let Ok(entry) = shard.write().find_entry(spread(hash), |entry| entry.id == id.get())
+        {
+            entry.remove();
+        }
+        self.slots.write().remove(id.get());
+    }
+
+    /// The first round that is not to be forgotten, so that at least `count` series are if `needed` allows it.
+    fn round_to_forget_before(&self, needed: u32, count: usize) -> u32 {
+        let mut last_used = BTreeMap::<u32, usize>::new();
+        for (_, slot) in self.slots.read().pages.iter() {
+            let Some(used) = slot.as_ref().map(|slot| slot.used.load(Ordering::Relaxed)) else { continue };
+            if used < needed {
+                *last_used.entry(used).or_default() += 1;
+            }
+        }
+        let mut found = 0;
+        for (round, series) in last_used {
+            found += series;
+            if found >= count {
+                return round + 1;
+            }
+        }
+        needed
+    }
+
+    fn bytes_per_series(&self) -> usize {
+        self.memory_bytes() / self.len().max(1) + 1
+    }
+}
+
+impl super::Slots {
+    fn remove_if_older(&mut self, id: u32, round: u32) -> bool {
+        let is_older = self.get(id).is_some_and(|slot| slot.used.load(Ordering::Relaxed) < round);
+        if is_older {
+            self.remove(id);
+        }
+        is_older
+    }
+
+    fn remove(&mut self, id: u32) {
+        if let Some(slot) = self.pages.get_mut(id).take() {
+            self.count -= 1;
+            self.key_bytes -= slot.key.as_bytes().len();
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Looking series up, on a source's own task. Whoever has an id has a pin: there is no other way to get one.
+
+use super::{Aliases, SHARDS, SeriesIndex, SeriesPin, SeriesRef, shard_of};
+use crate::catalog::Definition;
+use crate::error::{Error, Result};
+use crate::model::{SeriesId, TableId};
+
+/// The number of a database whose spellings are not remembered.
+pub(super) const NO_DATABASE: u16 = u16::MAX;
+
+/// The series of one database, for as long as a batch is made of them. Its [pin](Self::into_pin) must go with the
+/// batch.
+#[derive(Debug)]
+pub struct SeriesLookup<'a> {
+    index: &'a SeriesIndex,
+    pin: SeriesPin,
+    database: u16,
+}
+
+impl<'a> SeriesLookup<'a> {
+    pub(super) fn new(index: &'a SeriesIndex, database: u16) -> Self {
+        Self { index, pin: index.pin(), database }
+    }
+
+    /// What keeps the series that were found.
+    #[must_use]
+    pub fn into_pin(self) -> SeriesPin {
+        self.pin
+    }
+
+    /// The series that this raw spelling meant before.
+    #[must_use]
+    pub fn by_spelling(&self, raw: &[u8]) -> Option<SeriesRef> {
+        let hash = self.index.hash_spelling(self.database, raw);
+        let shard = self.index.aliases.get(shard_of(hash))?.read();
+        shard.find(hash, self.database, raw, self.index.rounds.current())
+    }
+
+    /// Remembers that a raw spelling means a series.
+    pub fn remember(&self, raw: &[u8], series: SeriesRef) {
+        if self.database == NO_DATABASE {
+            return;
+        }
+        let hash = self.index.hash_spelling(self.database, raw);
+        let Some(shard) = self.index.aliases.get(shard_of(hash)) else { return };
+        let mut shard = shard.write();
+        // A client that spells its series in ever new ways must not take the room of the series themselves.
+        if shard.memory_bytes() > self.index.max_bytes / (2 * SHARDS) {
+            *shard = Aliases::default();
+        }
+        shard.insert(hash, self.database, raw, series, self.index.rounds.current());
+    }
+
+    /// The series with this canonical key, made if it is new.
+    ///
+    /// # Errors
+    /// [`Error::LimitExceeded`] when the index is full.
+    pub fn resolve(&self, table: TableId, key: &[u8]) -> Result<SeriesRef> {
+        let index = self.index;
+        let hash = index.hash_key(table, key);
+        if let Some(series) = index.find(hash, table, key) {
+            return Ok(series);
+        }
+        let mut births = index.births.lock();
+        if let Some(series) = index.find(hash, table, key) {
+            return Ok(series);
+        }
+        if index.is_full() {
+            return Err(Error::LimitExceeded(format!(
+                "this node has {} series in use and no memory for more; use fewer tag values, or raise write.series_bytes",
+                index.len()
+            )));
+        }
+        let id = index.free_id(births.next);
+        births.next = id.wrapping_add(1);
+        let id = SeriesId::new(id);
+        index.definitions.push(Definition::Series { id, table, key: key.into() });
+        index.insert(hash, id, table, key);
+        Ok(SeriesRef { id, table })
+    }
+}

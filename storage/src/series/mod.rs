@@ -1,0 +1,353 @@
+//! The series index: a cache of the series that are in use, found by canonical key, by raw spelling, or by id.
+//!
+//! The *canonical key* of a series ([`SeriesKey`]) alone decides identity (KEY-1). A *raw spelling* is an alias of
+//! it ([`aliases`]). Files hold the tags themselves, so a series that nothing refers to any more may be forgotten,
+//! and gets another id when it comes again.
+//!
+//! Invariants:
+//! - a series is queued as a definition before its id is visible (KEY-3);
+//! - ids rise, and after 2^32 begin again at 0; one that the index still has is passed over (KEY-2);
+//! - a series is forgotten only when no pin and no frame of the log can refer to it ([`rounds`]), and when nobody
+//!   [keeps](SeriesIndex::keep) it. So the index holds every series that a row of the log needs.
+//!
+//! Locks are taken in the order births, keys or aliases, slots.
+
+mod aliases;
+mod forget;
+mod key;
+mod lookup;
+mod paged;
+mod rounds;
+#[cfg(test)]
+mod tests;
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+use foldhash::quality::FixedState;
+use hashbrown::{HashMap, HashTable};
+use parking_lot::{Mutex, RwLock};
+
+pub use key::{SeriesKey, canonical_key};
+pub use lookup::SeriesLookup;
+pub use paged::Paged;
+pub use rounds::SeriesPin;
+
+use self::aliases::Aliases;
+use self::rounds::Rounds;
+use crate::catalog::DefinitionQueue;
+use crate::error::{Error, Result};
+use crate::model::{FrameNumber, SeriesId, TableId};
+
+/// Shards of each map: enough that sources on a few cores rarely meet.
+const SHARDS: usize = 16;
+
+/// The round of a series that somebody keeps.
+const KEPT: u32 = u32::MAX;
+
+/// Bytes of an allocation beside its content, and of the counts of an `Arc`.
+const ALLOCATION_BYTES: usize = 32;
+
+/// Bytes of a series' definition beside its key.
+const DEFINITION_BYTES: usize = 13;
+
+/// After so many births the index is measured: that takes all its locks.
+const MEASURED_EVERY: usize = 1_024;
+
+/// A series by its ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeriesRef {
+    /// Its id.
+    pub id: SeriesId,
+    /// The table that it belongs to.
+    pub table: TableId,
+}
+
+/// One series.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Series {
+    /// Its id.
+    pub id: SeriesId,
+    /// The table that it belongs to.
+    pub table: TableId,
+    key: SeriesKey,
+}
+
+impl Series {
+    /// The tags that the series has: position in the table's schema, and value, in order of position.
+    pub fn tags(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.key.tags()
+    }
+
+    /// The value of the tag at this position, if the series has it.
+    #[must_use]
+    pub fn tag(&self, position: usize) -> Option<&str> {
+        self.key.tag(position)
+    }
+
+    /// The canonical key.
+    #[must_use]
+    pub fn key(&self) -> &SeriesKey {
+        &self.key
+    }
+}
+
+/// See the module's header.
+#[derive(Debug)]
+pub struct SeriesIndex {
+    hasher: FixedState,
+    slots: RwLock<Slots>,
+    keys: [RwLock<HashTable<KeyEntry>>; SHARDS],
+    aliases: [RwLock<Aliases>; SHARDS],
+    databases: RwLock<HashMap<Box<str>, u16>>,
+    births: Mutex<Births>,
+    rounds: Rounds,
+    /// Series that were born or restored since the round began.
+    born: AtomicUsize,
+    bytes: AtomicUsize,
+    /// Bytes that the index may take, and at how many it begins to forget.
+    max_bytes: usize,
+    room: usize,
+    definitions: Arc<DefinitionQueue>,
+}
+
+#[derive(Debug)]
+struct Births {
+    /// The id of the next series.
+    next: u32,
+}
+
+/// What there is by id.
+#[derive(Debug, Default)]
+struct Slots {
+    pages: Paged<Option<Slot>>,
+    count: usize,
+    key_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Slot {
+    key: SeriesKey,
+    table: TableId,
+    /// The last round in which it was used, but for what its aliases say; [`KEPT`] while somebody keeps it.
+    used: AtomicU32,
+}
+
+impl Clone for Slot {
+    fn clone(&self) -> Self {
+        let used = AtomicU32::new(self.used.load(Ordering::Relaxed));
+        Self { key: self.key.clone(), table: self.table, used }
+    }
+}
+
+/// A key's place: the key itself is in its slot, and looked at only if the hash agrees.
+#[derive(Debug, Clone, Copy)]
+struct KeyEntry {
+    hash: u32,
+    id: u32,
+}
+
+impl SeriesIndex {
+    /// An empty index that queues its definitions for the log in `definitions` and may take so many bytes.
+    #[must_use]
+    pub fn new(definitions: Arc<DefinitionQueue>, max_bytes: usize) -> Self {
+        Self {
+            hasher: FixedState::default(),
+            slots: RwLock::default(),
+            keys: Default::default(),
+            aliases: Default::default(),
+            databases: RwLock::default(),
+            births: Mutex::new(Births { next: 0 }),
+            rounds: Rounds::default(),
+            born: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            max_bytes,
+            room: max_bytes / 2,
+            definitions,
+        }
+    }
+
+    /// A way to look series of one database up, and to make those that are new.
+    #[must_use]
+    pub fn lookup(&self, database: &str) -> SeriesLookup<'_> {
+        let known = self.databases.read().get(database).copied();
+        let number = known.unwrap_or_else(|| {
+            let mut databases = self.databases.write();
+            // Beyond the bound of databases spellings are not remembered.
+            let next = u16::try_from(databases.len()).unwrap_or(lookup::NO_DATABASE);
+            *databases.entry(database.into()).or_insert(next)
+        });
+        SeriesLookup::new(self, number)
+    }
+
+    /// Keeps the index from forgetting what is used from now on: see [`SeriesPin`].
+    #[must_use]
+    pub fn pin(&self) -> SeriesPin {
+        self.rounds.pin()
+    }
+
+    /// Takes over a series that was read from the log or a checkpoint, in the order of their definitions. Meeting
+    /// it twice changes nothing and gives `false`. Of two series with one id, and of two ids of one series, the
+    /// earlier was forgotten before the later came: no row that is left means it.
+    pub fn restore(&self, id: SeriesId, table: TableId, key: &[u8]) -> bool {
+        let mut births = self.births.lock();
+        if let Some(known) = self.get(id) {
+            if known.table == table && known.key().as_bytes() == key {
+                return false;
+            }
+            self.forget_one(self.hash_key(known.table, known.key().as_bytes()), id);
+        }
+        let hash = self.hash_key(table, key);
+        if let Some(earlier) = self.find(hash, table, key) {
+            self.forget_one(hash, earlier.id);
+        }
+        self.insert(hash, id, table, key);
+        births.next = births.next.max(id.get().wrapping_add(1));
+        true
+    }
+
+    /// Ids below this one are not given any more, although some of them are not defined (KEY-2).
+    pub(crate) fn keep_below(&self, next: SeriesId) {
+        let mut births = self.births.lock();
+        births.next = births.next.max(next.get());
+    }
+
+    /// The series with this id.
+    #[must_use]
+    pub fn get(&self, id: SeriesId) -> Option<Series> {
+        self.slots.read().series(id.get())
+    }
+
+    /// The series with these ids, in their order, taken without holding the index for long.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when an id is not defined, which KEY-3 forbids.
+    pub fn get_all(&self, ids: &[u32]) -> Result<Vec<Series>> {
+        let mut found = Vec::with_capacity(ids.len());
+        for chunk in ids.chunks(4_096) {
+            let slots = self.slots.read();
+            for &id in chunk {
+                let series = slots.series(id);
+                found.push(
+                    series.ok_or_else(|| Error::Internal(format!("series {id} is not defined (KEY-3)")))?,
+                );
+            }
+        }
+        Ok(found)
+    }
+
+    /// Number of series.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slots.read().count
+    }
+
+    /// Whether there is no series.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes that the index takes in memory, as of the last thousand births or the last look of the flush.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that the definitions of all series take.
+    pub(crate) fn definition_bytes(&self) -> usize {
+        let slots = self.slots.read();
+        slots.key_bytes + slots.count * DEFINITION_BYTES
+    }
+
+    fn measure(&self) -> usize {
+        let slots = {
+            let slots = self.slots.read();
+            slots.pages.memory_bytes() + slots.key_bytes + slots.count * ALLOCATION_BYTES
+        };
+        let keys: usize = self.keys.iter().map(|shard| shard.read().allocation_size()).sum();
+        let aliases: usize = self.aliases.iter().map(|shard| shard.read().memory_bytes()).sum();
+        self.bytes.store(slots + keys + aliases, Ordering::Relaxed);
+        slots + keys + aliases
+    }
+
+    /// Begins a round: rows that were visible up to `frame` are on their way to files.
+    pub(crate) fn next_round(&self, frame: FrameNumber) {
+        self.born.store(0, Ordering::Relaxed);
+        self.rounds.next(frame);
+    }
+
+    fn find(&self, hash: u32, table: TableId, key: &[u8]) -> Option<SeriesRef> {
+        let shard = self.keys.get(shard_of(hash))?.read();
+        let slots = self.slots.read();
+        let is = |entry: &KeyEntry| {
+            entry.hash == hash
+                && slots.get(entry.id).is_some_and(|s| s.table == table && s.key.as_bytes() == key)
+        };
+        let id = shard.find(spread(hash), is)?.id;
+        slots.get(id)?.touch(self.rounds.current());
+        Some(SeriesRef { id: SeriesId::new(id), table })
+    }
+
+    /// Adds a series; the caller holds `births`.
+    fn insert(&self, hash: u32, id: SeriesId, table: TableId, key: &[u8]) {
+        let used = AtomicU32::new(self.rounds.current());
+        self.slots.write().insert(id.get(), Slot { key: SeriesKey::from_bytes(key), table, used });
+        if let Some(shard) = self.keys.get(shard_of(hash)) {
+            let entry = KeyEntry { hash, id: id.get() };
+            shard.write().insert_unique(spread(hash), entry, |entry| spread(entry.hash));
+        }
+        if self.born.fetch_add(1, Ordering::Relaxed) % MEASURED_EVERY == 0 {
+            self.measure();
+        }
+    }
+
+    fn hash_key(&self, table: TableId, key: &[u8]) -> u32 {
+        short(self.hasher.hash_one((table.get(), key)))
+    }
+
+    fn hash_spelling(&self, database: u16, raw: &[u8]) -> u32 {
+        short(self.hasher.hash_one((database, raw)))
+    }
+}
+
+impl Slots {
+    fn get(&self, id: u32) -> Option<&Slot> {
+        self.pages.get(id).as_ref()
+    }
+
+    fn series(&self, id: u32) -> Option<Series> {
+        let slot = self.get(id)?;
+        Some(Series { id: SeriesId::new(id), table: slot.table, key: slot.key.clone() })
+    }
+
+    fn insert(&mut self, id: u32, slot: Slot) {
+        self.count += 1;
+        self.key_bytes += slot.key.as_bytes().len();
+        *self.pages.get_mut(id) = Some(slot);
+    }
+}
+
+impl Slot {
+    /// Says that it is used in `round`.
+    fn touch(&self, round: u32) {
+        if self.used.load(Ordering::Relaxed) < round {
+            self.used.fetch_max(round, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The part of a hash that is kept with an entry, so that growing a map reads nothing else.
+fn short(hash: u64) -> u32 {
+    (hash >> 32) as u32
+}
+
+/// A kept hash as a map wants it, whose lowest and highest bits must both differ.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+fn shard_of(hash: u32) -> usize {
+    hash as usize % SHARDS
+}
