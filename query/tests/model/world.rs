@@ -104,7 +104,11 @@ impl World {
             Operation::Write(lines) => self.write(lines)?,
             Operation::WriteUnsynced(lines, end) => self.write_unsynced(lines, *end).await?,
             Operation::Flush => {
+                let series = self.engine().series().len();
                 let flushed = self.engine().flush().await;
+                if self.engine().series().len() < series {
+                    self.count("series forgotten");
+                }
                 self.excuse("flush", flushed)?;
             }
             Operation::Compact => {
