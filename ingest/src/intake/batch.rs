@@ -151,7 +151,7 @@ impl<'a> BatchBuilder<'a> {
         }
         let tables = self.tables.into_iter().zip(schemas).filter(|(table, _)| !table.is_empty());
         let tables = tables.filter_map(|(table, schema)| Some(table.finish(&*schema?, &ids)));
-        Ok(Finished::Batch(WriteBatch { tables: tables.collect() }))
+        Ok(Finished::Batch(WriteBatch::of(tables.collect())))
     }
 
     fn add_fields(

@@ -72,7 +72,7 @@ pub(crate) fn batch(database: &str, lines: &[Line], catalog: &Catalog, series: &
         let schema = schema_for(database, table, &lines, catalog);
         table_batch(&schema, &lines, series)
     });
-    WriteBatch { tables: tables.collect() }
+    WriteBatch::of(tables.collect())
 }
 
 fn schema_for(database: &str, table: &str, lines: &[&Line], catalog: &Catalog) -> Arc<TableSchema> {

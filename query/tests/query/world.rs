@@ -7,7 +7,7 @@ use futures::TryStreamExt;
 use query::{ExternalTables, QueryService, Result, Settings, Source};
 use storage::engine::{Committer, Engine, EngineConfig};
 use storage::log::encode_batch;
-use storage::model::TableId;
+use storage::model::{Delete, TableId, TagTest, TimeRange, Timestamp, WriteBatch};
 use tempfile::TempDir;
 
 use super::lines::{self, Line};
@@ -31,6 +31,7 @@ impl World {
         let folder = TempDir::new().unwrap();
         let mut config = EngineConfig::new(folder.path().join("data"));
         config.segment_bytes = 1 << 20;
+        config.compaction.enabled = false;
         let (engine, committer) = Engine::open(config).await.unwrap();
         engine.catalog().create_database(&storage::model::DatabaseName::new(DATABASE).unwrap()).unwrap();
         let mut settings = Settings::new(folder.path().join("spill"));
@@ -52,6 +53,17 @@ impl World {
     pub(crate) fn write_text(&mut self, text: &str) {
         let lines: Vec<Line> = text.lines().map(lines::parse).collect();
         self.write(&lines);
+    }
+
+    /// Deletes the rows of a table within some times, of all tags or of one.
+    pub(crate) fn delete(&mut self, table: &str, (min, max): (i64, i64), tag: Option<(&str, &str)>) {
+        let delete = Delete {
+            tables: vec![self.engine.catalog().table(DATABASE, table).unwrap().id],
+            times: TimeRange::new(Timestamp::from_nanos(min), Timestamp::from_nanos(max)),
+            tags: tag.map(|(tag, value)| TagTest::is(tag, value)).into_iter().collect(),
+        };
+        let encoded = encode_batch(WriteBatch::of_deletes(vec![delete])).unwrap();
+        self.committer.append(vec![encoded]).unwrap().sync().unwrap().publish();
     }
 
     /// Moves all rows into files of the tables.

@@ -17,11 +17,14 @@ use crate::model::WriteBatch;
 /// A batch and its bytes in the log, encoded by the source's own task.
 #[derive(Debug, Clone)]
 pub struct EncodedBatch {
-    /// The rows.
+    /// The rows and deletes.
     pub batch: std::sync::Arc<WriteBatch>,
-    /// The rows as they go to the log.
+    /// The same as they go to the log.
     pub bytes: Vec<u8>,
 }
+
+/// Stands where a batch counts its tables when deletes come first. No batch has so many tables.
+const DELETES_FOLLOW: u32 = u32::MAX;
 
 /// Numbers of the kinds of definitions.
 mod definition_kind {

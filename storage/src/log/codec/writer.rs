@@ -5,10 +5,10 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, UInt64Type};
 
-use super::{EncodedBatch, definition_kind};
+use super::{DELETES_FOLLOW, EncodedBatch, definition_kind};
 use crate::catalog::Definition;
 use crate::error::{Error, Result};
-use crate::model::{FieldColumn, FieldType, PhysicalColumn, TableBatch, WriteBatch};
+use crate::model::{Delete, FieldColumn, FieldType, PhysicalColumn, TableBatch, WriteBatch};
 
 /// Encodes the definitions section of a frame: `u32` count, then each definition.
 ///
@@ -23,18 +23,38 @@ pub fn encode_definitions(definitions: &[Definition]) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-/// Encodes one batch: `u32` count of tables, then each table's columns.
+/// Encodes one batch: its deletes if there are any, `u32` count of tables, then each table's columns.
 ///
 /// # Errors
 /// [`Error::LimitExceeded`] when a count or length does not fit; [`Error::Internal`] for a column of a type
 /// that the log does not know.
 pub fn encode_batch(batch: WriteBatch) -> Result<EncodedBatch> {
     let mut bytes = Vec::with_capacity(batch.memory_bytes() + 64);
+    if !batch.deletes.is_empty() {
+        bytes.extend_from_slice(&DELETES_FOLLOW.to_le_bytes());
+        put_u32(&mut bytes, batch.deletes.len())?;
+        batch.deletes.iter().try_for_each(|delete| put_delete(&mut bytes, delete))?;
+    }
     put_u32(&mut bytes, batch.tables.len())?;
     for table in &batch.tables {
         put_table(&mut bytes, table)?;
     }
     Ok(EncodedBatch { batch: Arc::new(batch), bytes })
+}
+
+/// Tables, first and last time, tests of tags.
+fn put_delete(out: &mut Vec<u8>, delete: &Delete) -> Result<()> {
+    put_u32(out, delete.tables.len())?;
+    delete.tables.iter().for_each(|table| out.extend_from_slice(&table.get().to_le_bytes()));
+    out.extend_from_slice(&delete.times.min.nanos().to_le_bytes());
+    out.extend_from_slice(&delete.times.max.nanos().to_le_bytes());
+    put_u32(out, delete.tags.len())?;
+    for test in &delete.tags {
+        out.push(u8::from(test.equal));
+        put_text(out, &test.tag)?;
+        put_text(out, &test.value)?;
+    }
+    Ok(())
 }
 
 fn put_table(out: &mut Vec<u8>, table: &TableBatch) -> Result<()> {
