@@ -234,6 +234,13 @@ impl View {
         (state.frame, sealed)
     }
 
+    /// Whether a delete hides rows of a table still.
+    pub(crate) fn has_tombstone(&self, id: TableId, sequence: Sequence) -> bool {
+        let state = self.state.read();
+        let of_table = state.tables.get(&id).map(|table| table.tombstones.iter());
+        of_table.into_iter().flatten().any(|tombstone| tombstone.sequence == sequence)
+    }
+
     /// Takes away the deletes of a table that hide nothing there any more.
     pub(crate) fn take_settled(&self, id: TableId) -> Tombstones {
         let mut guard = self.state.write();

@@ -51,7 +51,7 @@ impl TableBatch {
 pub struct WriteBatch {
     /// The rows, by table; a table occurs once.
     pub tables: Vec<TableBatch>,
-    /// What is deleted before the rows come.
+    /// What is deleted before the rows come; a table occurs once in all of them.
     pub deletes: Vec<Delete>,
 }
 

@@ -53,6 +53,10 @@ async fn put(shared: &Shared, schema: &TableSchema, tombstone: &Tombstone) -> Re
     shared.table_store.put(&path(schema, tombstone.sequence), signed::sign(bytes).into()).await?;
     tombstone.is_stored.store(true, Ordering::Release);
     fail::fail_point!("tombstone-after-put");
+    if !shared.view.has_tombstone(schema.id, tombstone.sequence) {
+        // Meanwhile a compaction has applied it to the last file, and found no object to remove.
+        remove(shared, schema, tombstone).await;
+    }
     Ok(())
 }
 
@@ -97,21 +101,17 @@ pub(crate) async fn drop_settled(shared: &Shared) {
         snapshot.tables().filter(|(_, view)| !view.tombstones.is_empty()).map(|(id, _)| id).collect();
     drop(snapshot);
     for id in tables {
-        for tombstone in shared.view.take_settled(id) {
-            if !tombstone.is_stored() {
-                continue;
-            }
-            let removed = match shared.schema(id) {
-                Ok(schema) => {
-                    let path = path(&schema, tombstone.sequence);
-                    shared.table_store.delete(&path).await.map_err(Error::from)
-                }
-                Err(error) => Err(error),
-            };
-            if let Err(error) = removed {
-                tracing::warn!(%error, "the object of a delete that is applied everywhere could not be removed");
-            }
+        let settled = shared.view.take_settled(id);
+        let Ok(schema) = shared.schema(id) else { continue };
+        for tombstone in settled.iter().filter(|tombstone| tombstone.is_stored()) {
+            remove(shared, &schema, tombstone).await;
         }
+    }
+}
+
+async fn remove(shared: &Shared, schema: &TableSchema, tombstone: &Tombstone) {
+    if let Err(error) = shared.table_store.delete(&path(schema, tombstone.sequence)).await {
+        tracing::warn!(%error, "the object of a delete that is applied everywhere could not be removed");
     }
 }
 

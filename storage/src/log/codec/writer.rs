@@ -27,10 +27,16 @@ pub fn encode_definitions(definitions: &[Definition]) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// [`Error::LimitExceeded`] when a count or length does not fit; [`Error::Internal`] for a column of a type
-/// that the log does not know.
+/// that the log does not know, or a table with two deletes.
 pub fn encode_batch(batch: WriteBatch) -> Result<EncodedBatch> {
     let mut bytes = Vec::with_capacity(batch.memory_bytes() + 64);
     if !batch.deletes.is_empty() {
+        let mut tables: Vec<_> = batch.deletes.iter().flat_map(|delete| &delete.tables).collect();
+        tables.sort_unstable();
+        if tables.windows(2).any(|pair| pair.first() == pair.last()) {
+            // A delete of a table is known by its sequence.
+            return Err(Error::Internal("a batch deletes twice from one table".into()));
+        }
         bytes.extend_from_slice(&DELETES_FOLLOW.to_le_bytes());
         put_u32(&mut bytes, batch.deletes.len())?;
         batch.deletes.iter().try_for_each(|delete| put_delete(&mut bytes, delete))?;
