@@ -158,7 +158,16 @@ def v2_writes_and_understands_errors(engine):
         with client.write_api(write_options=WriteOptions(batch_size=100, flush_interval=200)) as batching:
             batching.write(bucket="v2", record=[f"batch v={i}i {i + 1}" for i in range(950)])
     assert engine.rows("v2", "SELECT count(*) AS n FROM room") == [{"n": 500}]
-    assert engine.rows("v2", "SELECT count(*) AS n, sum(v) AS s FROM batch") == [{"n": 950, "s": 450775}]
+        assert engine.rows("v2", "SELECT count(*) AS n, sum(v) AS s FROM batch") == [{"n": 950, "s": 450775}]
+        write.write(bucket="v2", record=["gone,k=a v=1 1", "gone,k=b v=1 1", "gone,k=a v=1 2000000000"])
+        predicate = '_measurement="gone" AND k="a"'
+        client.delete_api().delete("1970-01-01T00:00:00Z", "1970-01-01T00:00:02Z", predicate, bucket="v2", org="any")
+        try:
+            client.delete_api().delete("1970-01-01T00:00:00Z", "1970-01-01T00:00:02Z", "k!=a", bucket="v2", org="any")
+            raise AssertionError("a predicate with != must be refused")
+        except ApiException as error:
+            assert error.status == 400 and "with = only" in json.loads(error.body)["message"], error
+    assert engine.rows("v2", "SELECT k, v FROM gone ORDER BY time") == [{"k": "b", "v": 1.0}, {"k": "a", "v": 1.0}]
 
 
 def v3_writes_and_understands_errors(engine):

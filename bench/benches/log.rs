@@ -54,7 +54,7 @@ fn batch(scale: Scale, rows: u32) -> WriteBatch {
     let (_, view) = node.table().expect("the table is there");
     let chunk = view.active.chunks().first().expect("one body is one chunk");
     assert_eq!(chunk.batch.rows(), rows as usize);
-    WriteBatch { tables: vec![chunk.batch.clone()] }
+    WriteBatch::of(vec![chunk.batch.clone()])
 }
 
 /// A log of its own, without an engine.

@@ -70,6 +70,15 @@ pub struct TableLog {
     checkpoint_commits: u64,
 }
 
+/// What a replacement of files does to the rows of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rows {
+    /// They only lie elsewhere.
+    Same,
+    /// Some are deleted.
+    Fewer,
+}
+
 impl std::fmt::Debug for TableLog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TableLog").field("folder", &self.folder).field("version", &self.version()).finish()
@@ -212,8 +221,9 @@ impl TableLog {
         Ok(self.version())
     }
 
-    /// Puts `added`, which hold the same rows, in the place of `removed`, in one step. `false` when a file of
-    /// `removed` is not in the table any more and `added` are not in it either: another process was faster.
+    /// Puts `added`, which hold the same rows or those that are not deleted, in the place of `removed`, in one step.
+    /// `false` when a file of `removed` is not in the table any more and `added` are not in it either: another process
+    /// was faster.
     ///
     /// # Errors
     /// [`Error::Delta`] when the store cannot be written or read: it may have happened, and may be tried again.
@@ -221,11 +231,18 @@ impl TableLog {
         &mut self,
         removed: &[Arc<DataFile>],
         added: &[DataFile],
+        rows: Rows,
         app_id: &str,
     ) -> Result<bool> {
+        let data_change = rows == Rows::Fewer;
         for attempt in 1.. {
             let live: HashSet<Path> = self.files()?.into_iter().map(|file| file.path).collect();
-            if added.iter().all(|file| live.contains(&file.path)) && !added.is_empty() {
+            let is_done = match added {
+                // One process commits to the table: what is gone since the first try was removed by it.
+                [] => attempt > 1 && !removed.iter().any(|file| live.contains(&file.path)),
+                added => added.iter().all(|file| live.contains(&file.path)),
+            };
+            if is_done {
                 break;
             }
             if !removed.iter().all(|file| live.contains(&file.path)) {
@@ -234,16 +251,19 @@ impl TableLog {
             let now_ms = now_ms();
             let mut actions = Vec::with_capacity(removed.len() + added.len());
             for file in removed {
-                actions.push(Action::Remove(action::removal(&self.folder, file, now_ms)?));
+                actions.push(Action::Remove(action::removal(&self.folder, file, now_ms, data_change)?));
             }
             for file in added {
                 let add = action::from_file(&self.folder, file, now_ms)?;
-                actions.push(Action::Add(Add { data_change: false, ..add }));
+                actions.push(Action::Add(Add { data_change, ..add }));
             }
             fail::fail_point!("delta-before-replace");
             let target_size = added.iter().map(|file| file.bytes).max().unwrap_or_default();
             let target_size = i64::try_from(target_size).unwrap_or(i64::MAX);
-            let operation = DeltaOperation::Optimize { predicate: None, target_size };
+            let operation = match rows {
+                Rows::Same => DeltaOperation::Optimize { predicate: None, target_size },
+                Rows::Fewer => DeltaOperation::Delete { predicate: None },
+            };
             let transaction = self.transaction_version(app_id).map(|version| (app_id, version));
             let properties = CommitProperties::default();
             let written = self.write(actions, properties, operation, transaction).await;

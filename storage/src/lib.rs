@@ -27,6 +27,7 @@ pub mod rows;
 pub mod series;
 pub mod stream;
 pub mod tap;
+pub mod tombstone;
 pub mod vacuum;
 pub mod verify;
 pub mod view;

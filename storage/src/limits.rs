@@ -31,6 +31,10 @@ pub const DISK_BYTES: u64 = 10 << 30;
 /// this, some two million, the index forgets those that nothing refers to; at all of it new ones are refused.
 pub const SERIES_BYTES: usize = 1 << 30;
 
+/// Deletes of one table that files have not had applied. Every query looks at each for each file, and a compaction
+/// applies all of them at once; beyond this they come faster than that.
+pub const DELETES_PER_TABLE: usize = 1_000;
+
 /// How far ahead of the engine's clock a row may lie: one day covers every time-zone mistake of a device
 /// clock, while a unit mistake (ms for ns) is still refused.
 pub const TIME_AHEAD_NS: i64 = 86_400_000_000_000;

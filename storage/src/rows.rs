@@ -55,13 +55,35 @@ impl SortedRows {
         if self.runs().all(|(_, run)| is_inside(run.start) && is_inside(run.end.saturating_sub(1))) {
             return Ok(self.clone());
         }
+        self.pick(|_, of_run| {
+            let from = of_run.partition_point(|time| *time < times.min.nanos());
+            let to = of_run.partition_point(|time| *time <= times.max.nanos());
+            vec![from..to]
+        })
+    }
+
+    /// The rows that `kept` names: for each series and its times the ranges to keep, ascending and apart.
+    ///
+    /// # Errors
+    /// [`Error::Arrow`] when columns are not as long as the times.
+    pub fn keep(self, kept: impl Fn(&SeriesKey, &[i64]) -> Vec<Range<usize>>) -> Result<Self> {
+        let is_whole = |(key, run): (&SeriesKey, Range<usize>)| {
+            let times = self.times.get(run).unwrap_or_default();
+            kept(key, times).iter().map(Range::len).sum::<usize>() == times.len()
+        };
+        if self.runs().all(is_whole) { Ok(self) } else { self.pick(kept) }
+    }
+
+    fn pick(&self, kept: impl Fn(&SeriesKey, &[i64]) -> Vec<Range<usize>>) -> Result<Self> {
         let (mut keys, mut ends, mut positions) = (Vec::new(), Vec::new(), Vec::new());
         for (key, run) in self.runs() {
             let of_run = self.times.get(run.clone()).unwrap_or_default();
-            let from = run.start + of_run.partition_point(|time| *time < times.min.nanos());
-            let to = run.start + of_run.partition_point(|time| *time <= times.max.nanos());
-            if from < to {
-                positions.extend((from..to).map(position).collect::<Result<Vec<u32>>>()?);
+            let before = positions.len();
+            for range in kept(key, of_run) {
+                let rows = run.start + range.start..run.start + range.end;
+                positions.extend(rows.map(position).collect::<Result<Vec<u32>>>()?);
+            }
+            if positions.len() > before {
                 keys.push(key.clone());
                 ends.push(position(positions.len())?);
             }

@@ -4,21 +4,30 @@
 //! became staged files, staged files that became table files — is made under one short lock, so a snapshot
 //! sees each row exactly once. Taking a snapshot copies one pointer and never makes the writer wait: the
 //! writer copies what a snapshot still holds (copy on write).
+//!
+//! A delete seals the memtables of its tables when it is applied, so a memtable holds rows of before or of after it
+//! (DEL-1); what it sealed waits here for the next flush.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::memtable::{Memtable, SealedMemtable};
-use crate::model::{DataFile, FrameNumber, Sequence, TableBatch, TableId, TimeRange};
+use crate::model::{Change, DataFile, Delete, FrameNumber, Sequence, TableId, TimeRange};
 use crate::series::SeriesPin;
+use crate::tombstone::{Tombstone, Tombstones};
 
 /// The current state of all tables.
 #[derive(Debug, Default)]
 pub struct View {
     state: RwLock<Arc<State>>,
+    /// What deletes have sealed and no flush has taken yet, in order. It is locked after `state`.
+    sealed_by_deletes: Mutex<SealedTables>,
 }
+
+/// Sealed memtables, in the order of their seals.
+pub(crate) type SealedTables = Vec<(TableId, Arc<SealedMemtable>)>;
 
 #[derive(Debug, Clone, Default)]
 struct State {
@@ -42,6 +51,17 @@ pub struct TableView {
     pub sealed: Vec<Arc<SealedMemtable>>,
     /// The memtable that takes rows. It wins over everything else.
     pub active: Arc<Memtable>,
+    /// The deletes that hide rows of some file or sealed memtable, oldest first.
+    pub tombstones: Tombstones,
+}
+
+/// Memtables that the same deletes hide rows of, oldest first.
+#[derive(Debug)]
+pub struct MemtableGroup<'a> {
+    /// The memtables.
+    pub memtables: Vec<&'a Memtable>,
+    /// The deletes.
+    pub tombstones: Tombstones,
 }
 
 impl Snapshot {
@@ -89,9 +109,66 @@ impl TableView {
         self.sealed.iter().map(|s| s.rows.rows()).sum::<usize>() + self.active.rows()
     }
 
-    /// The memtables, oldest first.
+    /// The memtables, oldest first; some of their rows may be deleted.
     pub fn memtables(&self) -> impl Iterator<Item = &Memtable> {
         self.sealed.iter().map(|s| &*s.rows).chain(std::iter::once(&*self.active))
+    }
+
+    /// The memtables, oldest first, in groups of neighbours that the same deletes hide rows of. It is one group as long
+    /// as nothing in memory is deleted.
+    #[must_use]
+    pub fn memtable_groups(&self) -> Vec<MemtableGroup<'_>> {
+        let sealed = self.sealed.iter().map(|sealed| (&*sealed.rows, self.tombstones_of_sealed(sealed)));
+        let mut groups: Vec<MemtableGroup<'_>> = Vec::new();
+        for (rows, tombstones) in sealed.chain(std::iter::once((&*self.active, Tombstones::new()))) {
+            let sequences = |tombstones: &Tombstones| -> Vec<Sequence> {
+                tombstones.iter().map(|tombstone| tombstone.sequence).collect()
+            };
+            match groups.last_mut() {
+                Some(last) if sequences(&last.tombstones) == sequences(&tombstones) => {
+                    last.memtables.push(rows);
+                }
+                _ => groups.push(MemtableGroup { memtables: vec![rows], tombstones }),
+            }
+        }
+        groups
+    }
+
+    /// The deletes that may hide rows of a file.
+    #[must_use]
+    pub fn tombstones_of(&self, file: &DataFile) -> Tombstones {
+        self.tombstones.iter().filter(|tombstone| tombstone.touches(file)).cloned().collect()
+    }
+
+    /// The deletes that may hide rows of a sealed memtable.
+    pub(crate) fn tombstones_of_sealed(&self, sealed: &SealedMemtable) -> Tombstones {
+        self.tombstones.iter().filter(|tombstone| tombstone.touches_sealed(sealed)).cloned().collect()
+    }
+
+    /// Whether a delete may hide rows of anything here. The active memtable has none that are older than a delete.
+    fn needs(&self, tombstone: &Tombstone) -> bool {
+        self.files.iter().any(|file| tombstone.touches(file))
+            || self.sealed.iter().any(|sealed| tombstone.touches_sealed(sealed))
+    }
+
+    /// Adds a delete, unless it hides nothing here or is known.
+    pub(crate) fn add_tombstone(&mut self, tombstone: Arc<Tombstone>) {
+        let place = self.tombstones.partition_point(|other| other.sequence < tombstone.sequence);
+        let is_known = self.tombstones.get(place).is_some_and(|other| other.sequence == tombstone.sequence);
+        if !is_known && self.needs(&tombstone) {
+            self.tombstones.insert(place, tombstone);
+        }
+    }
+
+    /// Seals the active memtable at `sequence`; `None` when it has no rows.
+    fn seal(&mut self, sequence: Sequence) -> Option<Arc<SealedMemtable>> {
+        if self.active.is_empty() {
+            return None;
+        }
+        let rows = std::mem::take(&mut self.active);
+        let sealed = Arc::new(SealedMemtable { rows, sealed_at: sequence });
+        self.sealed.push(Arc::clone(&sealed));
+        Some(sealed)
     }
 }
 
@@ -102,43 +179,84 @@ impl View {
         Snapshot { state: Arc::clone(&self.state.read()) }
     }
 
-    /// Makes the rows of a durable frame visible, all at once; returns the bytes that they take in memory.
+    /// Makes the changes of a durable frame visible, all at once; returns the bytes that its rows take in memory.
     ///
-    /// `rows` are in order of their sequences; `pin` keeps their series.
+    /// `changes` are in order of their sequences; of one sequence deletes come first. `pin` keeps the series of all
+    /// rows.
     pub(crate) fn apply<'a>(
         &self,
         frame: FrameNumber,
         sequence: Sequence,
-        rows: impl Iterator<Item = (Sequence, &'a TableBatch)>,
+        changes: impl Iterator<Item = (Sequence, Change<'a>)>,
         pin: Option<&SeriesPin>,
     ) -> usize {
         let mut guard = self.state.write();
         let state = Arc::make_mut(&mut guard);
         let mut bytes = 0;
-        for (sequence, rows) in rows {
-            let table = Arc::make_mut(state.tables.entry(rows.table).or_default());
-            Arc::make_mut(&mut table.active).append(sequence, rows, pin);
-            bytes += rows.memory_bytes();
+        for (sequence, change) in changes {
+            match change {
+                Change::Rows(rows) => {
+                    let table = Arc::make_mut(state.tables.entry(rows.table).or_default());
+                    Arc::make_mut(&mut table.active).append(sequence, rows, pin);
+                    bytes += rows.memory_bytes();
+                }
+                Change::Delete(delete) => self.delete(state, sequence, delete),
+            }
         }
         state.frame = state.frame.max(frame);
         state.sequence = state.sequence.max(sequence);
         bytes
     }
 
+    /// Seals what is older than the delete, and hides what it says of it.
+    fn delete(&self, state: &mut State, sequence: Sequence, delete: &Delete) {
+        let tombstone = Arc::new(Tombstone::new(sequence, delete));
+        // The rows of its own batch are younger; so what is sealed reaches up to the sequence before (TXN-1).
+        let before = Sequence::new(sequence.get().saturating_sub(1));
+        for id in &delete.tables {
+            let Some(table) = state.tables.get_mut(id) else { continue };
+            let table = Arc::make_mut(table);
+            if table.active.times().is_some_and(|times| times.overlaps(&delete.times))
+                && let Some(sealed) = table.seal(before)
+            {
+                self.sealed_by_deletes.lock().push((*id, sealed));
+            }
+            table.add_tombstone(Arc::clone(&tombstone));
+        }
+    }
+
     /// Seals every memtable that holds rows. Returns the frame up to which rows are in sealed memtables or
-    /// files now, and the sealed memtables.
-    pub(crate) fn seal(&self) -> (FrameNumber, Vec<(TableId, Arc<SealedMemtable>)>) {
+    /// files now, and the sealed memtables, with those that deletes have sealed before.
+    pub(crate) fn seal(&self) -> (FrameNumber, SealedTables) {
         let mut guard = self.state.write();
         let state = Arc::make_mut(&mut guard);
-        let mut sealed = Vec::new();
+        let mut sealed = std::mem::take(&mut *self.sealed_by_deletes.lock());
         for (id, table) in state.tables.iter_mut().filter(|(_, table)| !table.active.is_empty()) {
-            let table = Arc::make_mut(table);
-            let rows = std::mem::take(&mut table.active);
-            let memtable = Arc::new(SealedMemtable { rows, sealed_at: state.sequence });
-            table.sealed.push(Arc::clone(&memtable));
-            sealed.push((*id, memtable));
+            sealed.extend(Arc::make_mut(table).seal(state.sequence).map(|memtable| (*id, memtable)));
         }
         (state.frame, sealed)
+    }
+
+    /// Whether a delete hides rows of a table still.
+    pub(crate) fn has_tombstone(&self, id: TableId, sequence: Sequence) -> bool {
+        let state = self.state.read();
+        let of_table = state.tables.get(&id).map(|table| table.tombstones.iter());
+        of_table.into_iter().flatten().any(|tombstone| tombstone.sequence == sequence)
+    }
+
+    /// Takes away the deletes of a table that hide nothing there any more.
+    pub(crate) fn take_settled(&self, id: TableId) -> Tombstones {
+        let mut guard = self.state.write();
+        let is_settled = |table: &Arc<TableView>| table.tombstones.iter().any(|it| !table.needs(it));
+        if !guard.tables.get(&id).is_some_and(is_settled) {
+            return Tombstones::new();
+        }
+        let Some(table) = Arc::make_mut(&mut guard).tables.get_mut(&id) else { return Tombstones::new() };
+        let table = Arc::make_mut(table);
+        let (needed, settled): (Tombstones, Tombstones) =
+            std::mem::take(&mut table.tombstones).into_iter().partition(|it| table.needs(it));
+        table.tombstones = needed;
+        settled
     }
 
     /// Changes one table's view; the change is visible as a whole.

@@ -71,7 +71,7 @@ impl OneSeries {
         self.tap.publish(&Arc::new(CommittedGroup {
             frame: FrameNumber::new(frame),
             sequence: Sequence::ZERO,
-            batches: vec![Arc::new(WriteBatch { tables: vec![table] })],
+            batches: vec![Arc::new(WriteBatch::of(vec![table]))],
             bytes: 1,
         }));
     }

@@ -92,7 +92,7 @@ impl Building {
             times: samples.iter().map(|(time, _)| *time).collect::<Vec<_>>().into(),
             fields: vec![FieldColumn { column, values: Arc::new(values) }],
         };
-        self.commit(ARRIVAL_MS, vec![Arc::new(WriteBatch { tables: vec![batch] })])
+        self.commit(ARRIVAL_MS, vec![Arc::new(WriteBatch::of(vec![batch]))])
     }
 
     fn commit(&self, arrival_ms: u64, batches: Vec<Arc<WriteBatch>>) -> FrameNumber {
@@ -127,7 +127,7 @@ impl Building {
             times: vec![row.time].into(),
             fields: row.fields.iter().map(column).collect(),
         };
-        WriteBatch { tables: vec![table] }
+        WriteBatch::of(vec![table])
     }
 
     fn series_id(&self, schema: &TableSchema, tags: &[(&str, &str)]) -> u32 {

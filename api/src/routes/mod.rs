@@ -2,6 +2,8 @@
 
 mod alerts;
 mod body;
+mod delete_v2;
+mod deletes;
 mod envelope;
 mod extract;
 mod health;
@@ -15,6 +17,7 @@ mod query_v1;
 mod ready;
 pub(crate) mod registry;
 mod rules;
+mod time_span;
 mod unread;
 mod write_v1;
 mod write_v2;
@@ -47,6 +50,7 @@ pub fn router(surface: &Surface, more: Router) -> Router {
         .route("/write", post(write_v1::post))
         .route("/query", get(query_v1::get).post(query_v1::post))
         .route("/api/v2/write", post(write_v2::post))
+        .route("/api/v2/delete", post(delete_v2::post))
         .route("/api/v3/write_lp", post(write_v3::post))
         .route("/api/v3/query_sql", get(query_sql::get).post(query_sql::post))
         .with_state(surface.clone());

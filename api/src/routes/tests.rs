@@ -1,6 +1,8 @@
 //! The routes over a real write path in a temporary folder.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod deletes;
+
 use std::sync::Arc;
 use std::time::Duration;
 

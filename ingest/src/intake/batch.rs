@@ -152,7 +152,7 @@ impl<'a> BatchBuilder<'a> {
         }
         let tables = self.tables.into_iter().zip(schemas).filter(|(table, _)| !table.is_empty());
         let tables = tables.filter_map(|(table, schema)| Some(table.finish(&*schema?, &ids)));
-        Ok(Finished::Batch(WriteBatch { tables: tables.collect() }, self.lookup.into_pin()))
+        Ok(Finished::Batch(WriteBatch::of(tables.collect()), self.lookup.into_pin()))
     }
 
     fn add_fields(

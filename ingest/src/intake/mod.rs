@@ -8,6 +8,7 @@
 
 mod batch;
 mod column;
+mod delete;
 mod problem;
 mod table;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use storage::log::{EncodedBatch, encode_batch};
 use storage::model::{DatabaseName, WriteBatch};
 use tokio::sync::oneshot;
 
+pub use delete::DeleteRequest;
 pub use problem::{LineProblem, RejectedLine, RejectedRow};
 
 use crate::line_protocol::Precision;
@@ -235,7 +237,7 @@ impl Intake {
     /// Hands a batch to the writer and waits until it is durable and visible. An empty batch that nothing was
     /// defined for needs no writing.
     async fn commit(&self, batch: EncodedBatch) -> Result<(), WriteError> {
-        if batch.batch.rows() == 0 && !self.engine.has_pending_definitions() {
+        if batch.batch.is_empty() && !self.engine.has_pending_definitions() {
             return Ok(());
         }
         let (done, answer) = oneshot::channel();

@@ -10,11 +10,11 @@ use parking_lot::Mutex;
 use storage::disk::{ObservedDisk, Operation};
 use storage::engine::{Engine, EngineConfig};
 use storage::memtable::{RowFilter, sort_rows};
-use storage::model::{DatabaseName, FieldType, FieldValue, TableSchema, Timestamp};
+use storage::model::{DatabaseName, FieldType, FieldValue, TableSchema, TagTest, TimeRange, Timestamp};
 use storage::rows::SortedRows;
 use storage::view::Snapshot;
 
-use super::{Intake, LineProblem, LinesRequest, Mode, WriteError, Written};
+use super::{DeleteRequest, Intake, LineProblem, LinesRequest, Mode, WriteError, Written};
 use crate::line_protocol::{LineError, Precision};
 use crate::ring::Ring;
 use crate::row::Row;
@@ -52,6 +52,18 @@ impl Node {
 
     fn rows(&self, table: &str) -> SortedRows {
         self.rows_in(&self.engine.snapshot(), table)
+    }
+
+    /// The number of rows that are not deleted.
+    fn visible(&self, table: &str) -> usize {
+        let (schema, snapshot) = (self.schema(table), self.engine.snapshot());
+        let groups = snapshot.table(schema.id).unwrap().memtable_groups();
+        let rows = groups.into_iter().map(|group| {
+            let memtables = group.memtables.into_iter();
+            let rows = sort_rows(memtables, &schema, self.engine.series(), RowFilter::ALL).unwrap();
+            rows.without(&group.tombstones, &schema).unwrap().rows()
+        });
+        rows.sum()
     }
 
     fn rows_in(&self, snapshot: &Snapshot, table: &str) -> SortedRows {
@@ -321,6 +333,26 @@ async fn a_missing_database_is_an_error_when_it_may_not_be_made() {
     assert!(matches!(refused, Err(WriteError::DatabaseNotFound(name)) if name == "db"));
     strict.create_database(DatabaseName::new("db").unwrap()).await.unwrap();
     strict.write_lines(request("t v=1 1", Mode::Partial)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_delete_hides_what_was_acknowledged_before_it_and_nothing_else() {
+    let node = Node::start().await;
+    node.write("t,a=x v=1 1\nt,a=y v=1 1").await.unwrap();
+    let delete = |database: &str, table: Option<&str>| {
+        let database = DatabaseName::new(database).unwrap();
+        let (table, tags) = (table.map(str::to_owned), vec![TagTest::is("a", "x")]);
+        node.intake.delete(DeleteRequest { database, table, times: TimeRange::ALL, tags })
+    };
+    delete("db", Some("u")).await.unwrap();
+    assert_eq!(node.visible("t"), 2);
+    delete("db", Some("t")).await.unwrap();
+    assert_eq!(node.visible("t"), 1);
+    node.write("t,a=x v=2 1").await.unwrap();
+    assert_eq!(node.visible("t"), 2);
+    delete("db", None).await.unwrap();
+    assert_eq!(node.visible("t"), 1);
+    assert!(matches!(delete("nowhere", None).await, Err(WriteError::DatabaseNotFound(_))));
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
 //! Merges sources that overlap, as one row per point in which the last write wins per field.
 //!
 //! The inputs give stored rows in the order of all tags and time, as files and the sorted memory have them;
-//! [`storage::merge`] does the rest.
+//! [`storage::merge`] does the rest. A single source of which some rows are deleted comes here too.
 //!
-//! Invariant (VIEW-2): nothing below this looks at a field, and nothing above it sees two versions of a point.
+//! Invariants: nothing below this looks at a field, and nothing above it sees two versions of a point (VIEW-2); the rows
+//! of each source that deletes hide are left out before sources meet (DEL-1).
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,10 +26,20 @@ use futures::{StreamExt, stream};
 use storage::layout::{logical_rows, sorted_rows};
 use storage::merge::{Merger, Step};
 use storage::model::TimeRange;
+use storage::tombstone::Tombstones;
 
 use super::logical_rows::{Columns, Pins};
 use super::stored::engine_fault;
 use crate::limits;
+
+/// What belongs to the inputs of a merge, in their order.
+#[derive(Debug, Default)]
+pub(super) struct Inputs {
+    /// They stay while the plan lives.
+    pub(super) pins: Vec<Pins>,
+    /// The deletes that may hide rows.
+    pub(super) tombstones: Vec<Tombstones>,
+}
 
 /// Lets the last write win. It runs as one partition.
 #[derive(Debug)]
@@ -37,22 +48,17 @@ pub(super) struct LastWriteWinsExec {
     inputs: Vec<Arc<dyn ExecutionPlan>>,
     /// The columns to give. Without a stretch all rows of the inputs are wanted.
     columns: Columns,
-    pins: Arc<Vec<Pins>>,
+    of_inputs: Arc<Inputs>,
     properties: Arc<PlanProperties>,
 }
 
 impl LastWriteWinsExec {
-    /// Over inputs, oldest first, that have all tags, the time and what `columns` need. `pins` stay while the plan
-    /// lives.
+    /// Over inputs, oldest first, that have all tags, the time and what `columns` need.
     pub(super) fn new(
         inputs: Vec<Arc<dyn ExecutionPlan>>,
         columns: Columns,
-        pins: Vec<Pins>,
+        of_inputs: Arc<Inputs>,
     ) -> Result<Self> {
-        Self::over(inputs, columns, Arc::new(pins))
-    }
-
-    fn over(inputs: Vec<Arc<dyn ExecutionPlan>>, columns: Columns, pins: Arc<Vec<Pins>>) -> Result<Self> {
         let schema = Arc::new(columns.table.logical_arrow().project(&columns.positions)?);
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema),
@@ -60,13 +66,17 @@ impl LastWriteWinsExec {
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
-        Ok(Self { inputs, columns, pins, properties: Arc::new(properties) })
+        Ok(Self { inputs, columns, of_inputs, properties: Arc::new(properties) })
     }
 }
 
 impl DisplayAs for LastWriteWinsExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "LastWriteWinsExec: table={}, sources={}", self.columns.table.name, self.inputs.len())?;
+        let deletes: usize = self.of_inputs.tombstones.iter().map(Vec::len).sum();
+        if deletes > 0 {
+            write!(f, ", deletes={deletes}")?;
+        }
         match self.columns.within {
             Some(within) => write!(f, ", within={}..{}", within.min, within.max),
             None => Ok(()),
@@ -116,7 +126,7 @@ impl ExecutionPlan for LastWriteWinsExec {
         if children.len() != self.inputs.len() {
             return Err(DataFusionError::Internal("LastWriteWinsExec has one child per source".into()));
         }
-        Ok(Arc::new(Self::over(children, self.columns.clone(), Arc::clone(&self.pins))?))
+        Ok(Arc::new(Self::new(children, self.columns.clone(), Arc::clone(&self.of_inputs))?))
     }
 
     fn with_new_children(
@@ -135,7 +145,7 @@ impl ExecutionPlan for LastWriteWinsExec {
             }
             inputs.push(input.execute(0, Arc::clone(&context))?);
         }
-        let merge = Merge::new(inputs, self.columns.clone(), Arc::clone(&self.pins));
+        let merge = Merge::new(inputs, self.columns.clone(), Arc::clone(&self.of_inputs));
         let rows = stream::try_unfold(merge, |mut merge| async move {
             Ok(merge.next().await?.map(|batch| (batch, merge)))
         });
@@ -152,16 +162,16 @@ struct Merge {
     merger: Merger,
     inputs: Vec<SendableRecordBatchStream>,
     columns: Columns,
-    _pins: Arc<Vec<Pins>>,
+    of_inputs: Arc<Inputs>,
 }
 
 impl Merge {
-    fn new(inputs: Vec<SendableRecordBatchStream>, columns: Columns, pins: Arc<Vec<Pins>>) -> Self {
+    fn new(inputs: Vec<SendableRecordBatchStream>, columns: Columns, of_inputs: Arc<Inputs>) -> Self {
         let first_field = columns.table.tags.len() + 1;
         let wanted = |position: &usize| columns.positions.contains(&(first_field + position));
         let fields = columns.table.fields.iter().enumerate().filter(|(position, _)| wanted(position));
         let merger = Merger::new(fields.map(|(_, field)| field), inputs.len(), limits::BATCH_ROWS);
-        Self { merger, inputs, columns, _pins: pins }
+        Self { merger, inputs, columns, of_inputs }
     }
 
     /// The next points; `None` when there are no more.
@@ -187,7 +197,11 @@ impl Merge {
 
     fn push(&mut self, source: usize, batch: &RecordBatch) -> Result<()> {
         let within = self.columns.within.unwrap_or(TimeRange::ALL);
-        let rows = sorted_rows(&self.columns.table, batch).and_then(|rows| rows.within(within));
-        rows.and_then(|rows| self.merger.push(source, rows)).map_err(engine_fault)
+        let table = &self.columns.table;
+        let tombstones = self.of_inputs.tombstones.get(source).map(Vec::as_slice).unwrap_or_default();
+        sorted_rows(table, batch)
+            .and_then(|rows| rows.without(tombstones, table)?.within(within))
+            .and_then(|rows| self.merger.push(source, rows))
+            .map_err(engine_fault)
     }
 }

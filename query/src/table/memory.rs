@@ -1,4 +1,4 @@
-//! The rows of a table that are in memory, as one sorted source.
+//! The rows of a table that are in memory, as sorted sources: one, but for those of before and after a delete.
 //!
 //! Invariants: only rows that the query may want are copied; the copy is accounted to the query before it is
 //! used; sorting runs on a thread that may block, so it stops no other query.
@@ -19,7 +19,7 @@ use storage::view::TableView;
 use super::identity::Identity;
 use super::stored::engine_fault;
 
-/// Rows of the memtables, each point once, sorted by all tags and time, as a file would hold them.
+/// Rows of some memtables, none deleted, each point once, sorted by all tags and time, as a file would hold them.
 #[derive(Debug, Clone)]
 pub(super) struct MemoryRows {
     /// The rows; at least one.
@@ -30,27 +30,28 @@ pub(super) struct MemoryRows {
     pub(super) reservation: Arc<MemoryReservation>,
 }
 
-/// The rows in memory that may be wanted; `None` when there are none.
+/// The rows in memory that may be wanted, oldest first.
 pub(super) async fn wanted_rows(
     schema: &Arc<TableSchema>,
     view: &Arc<TableView>,
     engine: &Engine,
     identity: &Arc<Identity>,
     state: &dyn Session,
-) -> Result<Option<MemoryRows>> {
-    let Some(times) = identity.times else { return Ok(None) };
+) -> Result<Vec<MemoryRows>> {
+    let Some(times) = identity.times else { return Ok(Vec::new()) };
     if !view.memory_times().is_some_and(|memory| memory.overlaps(&times)) {
-        return Ok(None);
+        return Ok(Vec::new());
     }
-    let reservation = MemoryConsumer::new("rows in memory").register(&state.runtime_env().memory_pool);
     let (schema, view) = (Arc::clone(schema), Arc::clone(view));
     let (engine, identity) = (engine.clone(), Arc::clone(identity));
     let sorted = tokio::task::spawn_blocking(move || sort(&schema, &view, engine.series(), &identity, times));
-    let Some((rows, times)) = sorted.await.map_err(|e| DataFusionError::ExecutionJoin(Box::new(e)))?? else {
-        return Ok(None);
-    };
-    reservation.try_grow(rows.get_array_memory_size())?;
-    Ok(Some(MemoryRows { rows, times, reservation: Arc::new(reservation) }))
+    let sorted = sorted.await.map_err(|e| DataFusionError::ExecutionJoin(Box::new(e)))??;
+    let reserved = sorted.into_iter().map(|(rows, times)| {
+        let reservation = MemoryConsumer::new("rows in memory").register(&state.runtime_env().memory_pool);
+        reservation.try_grow(rows.get_array_memory_size())?;
+        Ok(MemoryRows { rows, times, reservation: Arc::new(reservation) })
+    });
+    reserved.collect()
 }
 
 fn sort(
@@ -59,11 +60,16 @@ fn sort(
     series: &SeriesIndex,
     identity: &Identity,
     times: TimeRange,
-) -> Result<Option<(RecordBatch, TimeRange)>> {
+) -> Result<Vec<(RecordBatch, TimeRange)>> {
     let filter = RowFilter { times, series: &|series| identity.may_want(series) };
-    let sorted = sort_rows(view.memtables(), schema, series, filter).map_err(engine_fault)?;
-    let Some(times) = TimeRange::of(&sorted.times) else { return Ok(None) };
-    let tags = sorted.tag_columns(schema.tags.len()).map_err(engine_fault)?;
-    let rows = physical_batch(schema, tags, &sorted.times, &sorted.fields).map_err(engine_fault)?;
-    Ok(Some((rows, times)))
+    let mut sources = Vec::new();
+    for group in view.memtable_groups() {
+        let sorted = sort_rows(group.memtables.into_iter(), schema, series, filter);
+        let sorted = sorted.and_then(|rows| rows.without(&group.tombstones, schema)).map_err(engine_fault)?;
+        let Some(times) = TimeRange::of(&sorted.times) else { continue };
+        let tags = sorted.tag_columns(schema.tags.len()).map_err(engine_fault)?;
+        let rows = physical_batch(schema, tags, &sorted.times, &sorted.fields).map_err(engine_fault)?;
+        sources.push((rows, times));
+    }
+    Ok(sources)
 }

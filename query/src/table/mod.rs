@@ -2,14 +2,17 @@
 //!
 //! How a scan is planned:
 //! 1. The filters give the *identity* of the wanted rows: a range of times, and tests of tags.
-//! 2. Files that cannot hold such rows are left out. The memory is sorted, of wanted rows only.
+//! 2. Files that cannot hold such rows, or of which all rows are deleted, are left out. The memory is sorted, of wanted
+//!    rows only.
 //! 3. Time is cut into stretches, in which one of the sources that are left (each file, and the memory as the
 //!    newest) has rows, or more than one.
 //! 4. A source alone in its stretch is read as it is. The others are merged by series and time:
-//!    [`LastWriteWinsExec`] makes one row of each point.
+//!    [`LastWriteWinsExec`] makes one row of each point. It also leaves out of a file what is deleted, so a file that
+//!    holds deleted rows goes there even alone.
 //!
-//! Invariants (VIEW-2): nothing but tests of identity acts below the merge; every filter is reported as inexact,
-//! so it is applied again above; no limit is pushed down. Statistics are given only when they are exact.
+//! Invariants (VIEW-2): nothing but tests of identity acts below the merge, deletes among them; every filter is reported
+//! as inexact, so it is applied again above; no limit is pushed down. Statistics are given only when they are exact,
+//! which they are not of a file that holds deleted rows.
 
 mod identity;
 mod lanes;
@@ -34,11 +37,12 @@ use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
 use storage::engine::Engine;
 use storage::model::{DataFile, FilePlace, TableSchema, TimeRange};
+use storage::tombstone::{Tombstone, Tombstones};
 use storage::view::TableView;
 
 use self::identity::Identity;
 use self::lanes::LanesExec;
-use self::last_write::LastWriteWinsExec;
+use self::last_write::{Inputs, LastWriteWinsExec};
 use self::logical_rows::{Columns, LogicalRowsExec, Pins};
 use self::memory::MemoryRows;
 use self::overlap::Extent;
@@ -83,16 +87,18 @@ impl TableProvider for Table {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let positions = projection.cloned().unwrap_or_else(|| (0..self.logical.fields().len()).collect());
         let identity = Arc::new(Identity::of(filters, &self.schema));
-        let files = self.view.files.iter().filter(|file| identity.may_be_in(file, &self.schema));
-        let mut sources: Vec<RowSource> = files.cloned().map(RowSource::File).collect();
-        for source in &sources {
-            // From here on a changed bit in it is an error, not a row.
-            if let RowSource::File(file) = source {
-                self.engine.expect(file);
+        let mut sources = Vec::new();
+        for file in self.view.files.iter().filter(|file| identity.may_be_in(file, &self.schema)) {
+            let tombstones = self.view.tombstones_of(file);
+            if tombstones.iter().any(|tombstone| tombstone.covers(file)) {
+                continue;
             }
+            // From here on a changed bit in it is an error, not a row.
+            self.engine.expect(file);
+            sources.push(RowSource::File(Arc::clone(file), tombstones));
         }
         let memory = memory::wanted_rows(&self.schema, &self.view, &self.engine, &identity, state).await?;
-        sources.extend(memory.map(RowSource::Memory));
+        sources.extend(memory.into_iter().map(RowSource::Memory));
         let scan = Scan {
             table: Arc::clone(&self.schema),
             positions,
@@ -108,15 +114,23 @@ impl TableProvider for Table {
 /// Something that holds each point at most once.
 #[derive(Debug, Clone)]
 enum RowSource {
-    File(Arc<DataFile>),
+    /// A file, and the deletes that may hide rows of it.
+    File(Arc<DataFile>, Tombstones),
     Memory(MemoryRows),
 }
 
 impl RowSource {
     fn extent(&self) -> Extent {
         match self {
-            Self::File(file) => Extent { times: file.times, rows: file.rows },
+            Self::File(file, _) => Extent { times: file.times, rows: file.rows },
             Self::Memory(memory) => Extent { times: memory.times, rows: memory.rows.num_rows() as u64 },
+        }
+    }
+
+    fn tombstones(&self) -> &[Arc<Tombstone>] {
+        match self {
+            Self::File(_, tombstones) => tombstones,
+            Self::Memory(_) => &[],
         }
     }
 }
@@ -148,6 +162,9 @@ impl Scan {
         for stretch in overlap::stretches(&extents) {
             let sources: Vec<&RowSource> = stretch.sources.iter().filter_map(|&i| sources.get(i)).collect();
             match sources.as_slice() {
+                [source] if !source.tombstones().is_empty() => {
+                    parts.push(self.merged(&sources, stretch.times)?);
+                }
                 [source] if clip(source.extent().times, self.times) == stretch.times => alone.push(*source),
                 [source] => parts.push(self.part(source, stretch.times)?),
                 sources => parts.push(self.merged(sources, stretch.times)?),
@@ -171,8 +188,8 @@ impl Scan {
         let (mut staged, mut table, mut memory) = (Vec::new(), Vec::new(), Vec::new());
         for source in sources {
             match source {
-                RowSource::File(file) if file.place == FilePlace::Staged => staged.push(Arc::clone(file)),
-                RowSource::File(file) => table.push(Arc::clone(file)),
+                RowSource::File(file, _) if file.place == FilePlace::Staged => staged.push(Arc::clone(file)),
+                RowSource::File(file, _) => table.push(Arc::clone(file)),
                 RowSource::Memory(rows) => memory.push(rows),
             }
         }
@@ -201,17 +218,18 @@ impl Scan {
         Ok(Arc::new(LogicalRowsExec::alone(input, columns, pins, None)?))
     }
 
-    /// Sources that overlap, oldest first, in one stretch, as one row per point.
+    /// Sources that overlap, oldest first, in one stretch, as one row per point, without what is deleted.
     fn merged(&self, sources: &[&RowSource], within: TimeRange) -> Result<Arc<dyn ExecutionPlan>> {
         // A point is found by all its tags and its time, whatever is wanted of it.
         let identity = 0..=self.table.tags.len();
         let fields = self.positions.iter().copied().filter(|position| !identity.contains(position));
         let read = self.columns(identity.clone().chain(fields).collect(), None);
-        let (mut inputs, mut pins) = (Vec::with_capacity(sources.len()), Vec::with_capacity(sources.len()));
+        let (mut inputs, mut of_inputs) = (Vec::with_capacity(sources.len()), Inputs::default());
         for source in sources {
-            let (input, pin) = self.read(source, &read, within)?;
+            let (input, pins) = self.read(source, &read, within)?;
             inputs.push(input);
-            pins.push(pin);
+            of_inputs.pins.push(pins);
+            of_inputs.tombstones.push(source.tombstones().to_vec());
         }
         let inside = |source: &&RowSource| {
             let times = source.extent().times;
@@ -219,7 +237,7 @@ impl Scan {
         };
         let stretch = (!sources.iter().all(inside)).then_some(within);
         let columns = self.columns(self.positions.clone(), stretch);
-        Ok(Arc::new(LastWriteWinsExec::new(inputs, columns, pins)?))
+        Ok(Arc::new(LastWriteWinsExec::new(inputs, columns, Arc::new(of_inputs))?))
     }
 
     /// Reads what `columns` need of one source, in its order. Rows outside of `times` may be left out.
@@ -231,7 +249,7 @@ impl Scan {
     ) -> Result<(Arc<dyn ExecutionPlan>, Pins)> {
         match source {
             RowSource::Memory(memory) => self.read_memory(memory),
-            RowSource::File(file) => {
+            RowSource::File(file, _) => {
                 let files = vec![Arc::clone(file)];
                 let predicate = self.predicate(clip(times, self.times))?;
                 let input = stored::scan_files(&files, file.place, columns, predicate.as_ref(), 1)?;

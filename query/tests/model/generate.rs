@@ -2,10 +2,10 @@
 
 use storage::disk::Operation as DiskOperation;
 use storage::disk::sim::Random;
-use storage::model::FieldValue;
+use storage::model::{FieldValue, TagTest};
 
 use super::lines::Line;
-use super::operation::{End, Operation};
+use super::operation::{Deletion, End, Operation};
 use super::question::{Question, Shape, Test};
 
 const DAY: i64 = 86_400_000_000_000;
@@ -32,7 +32,9 @@ pub(crate) fn operations(seed: u64, count: usize) -> Vec<Operation> {
 
 fn operation(random: &mut Random, tables: usize) -> Operation {
     match random.below(100) {
-        0..36 => Operation::Write(lines(random, tables)),
+        0..31 => Operation::Write(lines(random, tables)),
+        31..35 => Operation::Delete(deletion(random, tables)),
+        35..36 => Operation::DeleteUnsynced(deletion(random, tables), end(random)),
         36..49 => Operation::Flush,
         49..50 => Operation::Vacuum,
         50..55 => Operation::Compact,
@@ -81,6 +83,25 @@ fn lines(random: &mut Random, tables: usize) -> Vec<Line> {
     // Integers of a field may be floats in another batch, not within one: a line in between would be refused.
     let float = random.chance(15);
     (0..count).map(|_| line(random, tables, float)).collect()
+}
+
+fn deletion(random: &mut Random, tables: usize) -> Deletion {
+    let index = usize::try_from(random.below(tables as u64)).unwrap();
+    let table = (!random.chance(20)).then(|| TABLES[index].to_owned());
+    let from = time(random);
+    let times = match random.below(3) {
+        0 => (i64::MIN, i64::MAX),
+        1 => (from, from),
+        _ => (from, from + pick(random, &[1, 1_000, DAY])),
+    };
+    let mut tags = Vec::new();
+    if random.chance(60) {
+        tags.push(TagTest { equal: random.chance(80), ..TagTest::is("host", pick(random, &HOSTS)) });
+    }
+    if random.chance(20) {
+        tags.push(TagTest { equal: random.chance(50), ..TagTest::is("floor", pick(random, &["1", ""])) });
+    }
+    Deletion { table, times, tags }
 }
 
 fn line(random: &mut Random, tables: usize, float: bool) -> Line {

@@ -1,6 +1,7 @@
 //! What a seed does.
 
 use storage::disk;
+use storage::model::TagTest;
 
 use super::lines::Line;
 use super::question::Question;
@@ -12,6 +13,10 @@ pub(crate) enum Operation {
     Write(Vec<Line>),
     /// One batch is written to the log; the process ends before its sync.
     WriteUnsynced(Vec<Line>, End),
+    /// Rows are deleted, and that is acknowledged.
+    Delete(Deletion),
+    /// The delete is written to the log; the process ends before its sync.
+    DeleteUnsynced(Deletion, End),
     /// All rows go to files of the tables.
     Flush,
     /// Small files are merged.
@@ -34,7 +39,18 @@ pub(crate) enum Operation {
     PowerOffAfter(u64),
     /// The process ends, and a new one starts. The start itself is cut short as well after so many changes.
     Restart(End, Option<u64>),
-    // Retention and deletes go here, with a line each in `World::run` and `Reference`.
+    // Retention goes here, with a line in `World::run` and `Reference`.
+}
+
+/// Rows to be deleted.
+#[derive(Debug, Clone)]
+pub(crate) struct Deletion {
+    /// Their table; without one all tables.
+    pub(crate) table: Option<String>,
+    /// From the first time up to the second.
+    pub(crate) times: (i64, i64),
+    /// What their tags must be.
+    pub(crate) tags: Vec<TagTest>,
 }
 
 /// How a process ends.

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use storage::model::FieldValue;
+use storage::model::{FieldValue, TagTest};
 
 use super::lines::Line;
+use super::operation::Deletion;
 
 /// Tags that a row has, by name.
 pub(crate) type Tags = BTreeMap<String, String>;
@@ -27,6 +28,22 @@ impl Reference {
             let rows = self.tables.entry(line.table.clone()).or_default();
             let row = rows.entry((line.time, line.tags.iter().cloned().collect())).or_default();
             row.extend(line.fields.iter().cloned());
+        }
+    }
+
+    pub(crate) fn delete(&mut self, deletion: &Deletion) {
+        let (from, to) = deletion.times;
+        let is_deleted = |(time, tags): &(i64, Tags)| {
+            let holds = |test: &TagTest| {
+                let value = tags.get(&test.tag).map(String::as_str).unwrap_or_default();
+                (value == test.value) == test.equal
+            };
+            (from..=to).contains(time) && deletion.tags.iter().all(holds)
+        };
+        for (table, rows) in &mut self.tables {
+            if deletion.table.as_ref().is_none_or(|wanted| wanted == table) {
+                rows.retain(|point, _| !is_deleted(point));
+            }
         }
     }
 

@@ -9,7 +9,8 @@ use std::time::Duration;
 use query::{ExternalTables, QueryService, Settings, Source};
 use storage::disk::sim::SimDisk;
 use storage::engine::{Committer, Engine, EngineConfig};
-use storage::model::{DatabaseName, FieldType, FieldValue};
+use storage::log::{EncodedBatch, encode_batch};
+use storage::model::{DatabaseName, Delete, FieldType, FieldValue, TimeRange, Timestamp, WriteBatch};
 use storage::object::{DurableLocalStore, FaultyStore, StoreFaults, TableStore};
 use storage::vacuum::VacuumConfig;
 use tempfile::TempDir;
@@ -17,7 +18,7 @@ use tempfile::TempDir;
 use super::check;
 use super::generate::TABLES;
 use super::lines::{self, Line};
-use super::operation::{End, Operation};
+use super::operation::{Deletion, End, Operation};
 use super::question::{Question, Shape};
 use super::reference::Reference;
 
@@ -42,7 +43,7 @@ pub(crate) struct World {
     store_is_down: bool,
     reference: Reference,
     /// A write that was sent and not acknowledged: after the restart it is there, or it is not.
-    undecided: Option<Vec<Line>>,
+    undecided: Option<Sent>,
     history: std::hash::DefaultHasher,
     /// How often each thing happened, to see that it does.
     tally: Tally,
@@ -57,6 +58,13 @@ struct Node {
     committer: Committer,
 }
 
+/// What is sent to the engine in one batch.
+#[derive(Debug, Clone)]
+enum Sent {
+    Lines(Vec<Line>),
+    Deletion(Deletion),
+}
+
 /// How far a write came.
 enum Written {
     Acknowledged,
@@ -64,6 +72,29 @@ enum Written {
     Refused(storage::Error),
     /// It is in the log, and nobody knows whether it is durable.
     Unsynced(storage::Error),
+}
+
+impl Sent {
+    fn apply(&self, reference: &mut Reference) {
+        match self {
+            Self::Lines(lines) => reference.apply(lines),
+            Self::Deletion(deletion) => reference.delete(deletion),
+        }
+    }
+}
+
+/// What is sent, as the engine takes it.
+fn batch(engine: &Engine, sent: &Sent) -> EncodedBatch {
+    let deletion = match sent {
+        Sent::Lines(lines) => return lines::batch(DATABASE, lines, engine.catalog(), engine.series()),
+        Sent::Deletion(deletion) => deletion,
+    };
+    let tables = TABLES.iter().filter(|table| deletion.table.as_ref().is_none_or(|wanted| wanted == *table));
+    let tables = tables.filter_map(|table| engine.catalog().table(DATABASE, table)).map(|schema| schema.id);
+    let (from, to) = deletion.times;
+    let times = TimeRange::new(Timestamp::from_nanos(from), Timestamp::from_nanos(to));
+    let delete = Delete { tables: tables.collect(), times, tags: deletion.tags.clone() };
+    encode_batch(WriteBatch::of_deletes(vec![delete])).unwrap()
 }
 
 impl World {
@@ -101,8 +132,17 @@ impl World {
     /// Does one step. The error says what is wrong with the engine.
     pub(crate) async fn run(&mut self, operation: &Operation) -> Result<(), String> {
         match operation {
-            Operation::Write(lines) => self.write(lines)?,
-            Operation::WriteUnsynced(lines, end) => self.write_unsynced(lines, *end).await?,
+            Operation::Write(lines) => self.write(Sent::Lines(self.fitting(lines)))?,
+            Operation::WriteUnsynced(lines, end) => {
+                self.write_unsynced(Sent::Lines(self.fitting(lines)), *end).await?;
+            }
+            Operation::Delete(deletion) => {
+                self.count("delete");
+                self.write(Sent::Deletion(deletion.clone()))?;
+            }
+            Operation::DeleteUnsynced(deletion, end) => {
+                self.write_unsynced(Sent::Deletion(deletion.clone()), *end).await?;
+            }
             Operation::Flush => {
                 let series = self.engine().series().len();
                 let flushed = self.engine().flush().await;
@@ -206,9 +246,9 @@ impl World {
         self.store_fails || self.store_is_down || self.disk.is_off() || self.disk.failures() > self.failures
     }
 
-    fn commit(&mut self, lines: &[Line]) -> Written {
+    fn commit(&mut self, sent: &Sent) -> Written {
         let node = self.node.as_mut().expect("a restart ends with an open engine");
-        let batch = lines::batch(DATABASE, lines, node.engine.catalog(), node.engine.series());
+        let batch = batch(&node.engine, sent);
         let appended = match node.committer.append(vec![batch]) {
             Ok(appended) => appended,
             Err(error) => return Written::Refused(error),
@@ -222,11 +262,10 @@ impl World {
         }
     }
 
-    fn write(&mut self, lines: &[Line]) -> Result<(), String> {
-        let lines = self.fitting(lines);
-        match self.commit(&lines) {
+    fn write(&mut self, sent: Sent) -> Result<(), String> {
+        match self.commit(&sent) {
             Written::Acknowledged => {
-                self.reference.apply(&lines);
+                sent.apply(&mut self.reference);
                 self.excuse("write", Ok::<(), storage::Error>(()))
             }
             Written::Refused(error) => {
@@ -237,20 +276,19 @@ impl World {
             }
             Written::Unsynced(error) => {
                 assert!(self.undecided.is_none(), "a log that failed to sync takes no more (LOG-4)");
-                self.undecided = Some(lines);
+                self.undecided = Some(sent);
                 self.excuse("write", Err(error))
             }
         }
     }
 
-    async fn write_unsynced(&mut self, lines: &[Line], end: End) -> Result<(), String> {
-        let lines = self.fitting(lines);
+    async fn write_unsynced(&mut self, sent: Sent, end: End) -> Result<(), String> {
         let node = self.node.as_mut().expect("a restart ends with an open engine");
-        let batch = lines::batch(DATABASE, &lines, node.engine.catalog(), node.engine.series());
+        let batch = batch(&node.engine, &sent);
         let is_appended = node.committer.append(vec![batch]).is_ok();
         if is_appended {
             assert!(self.undecided.is_none(), "a log that failed to sync takes no more (LOG-4)");
-            self.undecided = Some(lines);
+            self.undecided = Some(sent);
         }
         self.restart(if end == End::Close { End::Kill } else { end }, None).await
     }
@@ -376,14 +414,14 @@ impl World {
     /// What was acknowledged is there, and what was not as a whole or not at all.
     async fn decide(&mut self) -> Result<(), String> {
         let without = self.differs_from(&self.reference).await.map_err(|error| error.to_string())?;
-        let Some(lines) = self.undecided.take() else { return without };
+        let Some(sent) = self.undecided.take() else { return without };
         if without.is_ok() {
             self.count("unacknowledged write is gone");
             self.history.write_u8(0);
             return Ok(());
         }
         let mut with = self.reference.clone();
-        with.apply(&lines);
+        sent.apply(&mut with);
         let compared = self.differs_from(&with).await.map_err(|error| error.to_string())?;
         compared.map_err(|why| format!("with the unacknowledged write: {why}; without: {without:?}"))?;
         self.count("unacknowledged write is there");

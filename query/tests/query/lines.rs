@@ -74,7 +74,7 @@ pub(crate) fn batch(database: &str, lines: &[Line], catalog: &Catalog, series: &
         let schema = schema_for(database, table, &lines, catalog);
         table_batch(&schema, &lines, &lookup)
     });
-    let batch = encode_batch(WriteBatch { tables: tables.collect() }).unwrap();
+    let batch = encode_batch(WriteBatch::of(tables.collect())).unwrap();
     EncodedBatch { pin: Some(lookup.into_pin()), ..batch }
 }
 

@@ -122,3 +122,26 @@ async fn numbers(world: &World, sql: &str) -> Vec<i64> {
     assert!(rows.len() == 1 && rows[0].num_rows() == 1, "{sql}");
     rows[0].columns().iter().map(|column| column.as_primitive::<Int64Type>().value(0)).collect()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_holds_deleted_rows_answers_nothing_by_itself_and_one_without_others_is_not_opened() {
+    let mut world = two_files().await;
+    let sql = "SELECT count(*), max(time), min(time) FROM s";
+    let count = async |world: &World| {
+        let rows = world.query("SELECT count(*) FROM s").await.unwrap();
+        rows[0].column(0).as_primitive::<Int64Type>().value(0)
+    };
+    world.delete("s", (2_000, 2_000), Some(("device", "c")));
+    let plan = explained(&world, sql).await;
+    assert!(plan.contains("deletes=1") && !plan.contains("as count(*)"), "{plan}");
+    assert_eq!(count(&world).await, 3);
+    world.delete("s", (500, 1_500), None);
+    let plan = explained(&world, sql).await;
+    assert_eq!(plan.matches(".parquet").count(), 1, "{plan}");
+    assert_eq!(count(&world).await, 1);
+    // What comes after is exact again: one source of memory, which no delete touches.
+    world.delete("s", (0, 5_000), None);
+    world.write_text("s,device=a v=1.0 1000");
+    let plan = explained(&world, sql).await;
+    assert!(plan.contains("1 as count(*), 1000 as max(s.time)"), "{plan}");
+}

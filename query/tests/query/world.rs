@@ -6,7 +6,8 @@ use arrow::array::RecordBatch;
 use futures::TryStreamExt;
 use query::{ExternalTables, QueryService, Result, Settings, Source};
 use storage::engine::{Committer, Engine, EngineConfig};
-use storage::model::TableId;
+use storage::log::encode_batch;
+use storage::model::{Delete, TableId, TagTest, TimeRange, Timestamp, WriteBatch};
 use tempfile::TempDir;
 
 use super::lines::{self, Line};
@@ -30,6 +31,7 @@ impl World {
         let folder = TempDir::new().unwrap();
         let mut config = EngineConfig::new(folder.path().join("data"));
         config.segment_bytes = 1 << 20;
+        config.compaction.enabled = false;
         let (engine, committer) = Engine::open(config).await.unwrap();
         engine.catalog().create_database(&storage::model::DatabaseName::new(DATABASE).unwrap()).unwrap();
         let mut settings = Settings::new(folder.path().join("spill"));
@@ -43,14 +45,24 @@ impl World {
     /// Writes the lines as one batch.
     pub(crate) fn write(&mut self, lines: &[Line]) {
         let batch = lines::batch(DATABASE, lines, self.engine.catalog(), self.engine.series());
-        let encoded = batch;
-        self.committer.append(vec![encoded]).unwrap().sync().unwrap().publish();
+        self.committer.append(vec![batch]).unwrap().sync().unwrap().publish();
     }
 
     /// Writes lines of text as one batch.
     pub(crate) fn write_text(&mut self, text: &str) {
         let lines: Vec<Line> = text.lines().map(lines::parse).collect();
         self.write(&lines);
+    }
+
+    /// Deletes the rows of a table within some times, of all tags or of one.
+    pub(crate) fn delete(&mut self, table: &str, (min, max): (i64, i64), tag: Option<(&str, &str)>) {
+        let delete = Delete {
+            tables: vec![self.engine.catalog().table(DATABASE, table).unwrap().id],
+            times: TimeRange::new(Timestamp::from_nanos(min), Timestamp::from_nanos(max)),
+            tags: tag.map(|(tag, value)| TagTest::is(tag, value)).into_iter().collect(),
+        };
+        let encoded = encode_batch(WriteBatch::of_deletes(vec![delete])).unwrap();
+        self.committer.append(vec![encoded]).unwrap().sync().unwrap().publish();
     }
 
     /// Moves all rows into files of the tables.

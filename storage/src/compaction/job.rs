@@ -1,4 +1,4 @@
-//! Runs one job: files are read, merged, written, put and committed.
+//! Runs one job: files are read, freed of what is deleted, merged, written, put and committed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use super::output::Output;
 use super::pace::Pace;
 use super::plan::Job;
+use crate::delta::Rows;
 use crate::engine::Shared;
 use crate::error::{Error, Result};
 use crate::flush::{self, StagingArea};
@@ -32,52 +33,71 @@ pub(super) enum Outcome {
     Overtaken,
 }
 
+/// What the inputs came to.
+enum Merged {
+    /// A staged file.
+    File(DataFile),
+    /// No rows: all are deleted.
+    Nothing,
+    /// It was told to stop.
+    Cancelled,
+}
+
 /// Merges the inputs of a job into one file that takes their place.
 pub(super) async fn run(shared: &Arc<Shared>, job: Job, cancelled: &Arc<AtomicBool>) -> Result<Outcome> {
     let schema = shared.schema(job.table)?;
     let (for_write, for_merge) = (Arc::clone(shared), Arc::clone(cancelled));
-    let (inputs, handle) = (job.inputs.clone(), Handle::current());
-    let merge = move || merge(&for_write, &schema, &inputs, &for_merge, &handle);
-    let written = tokio::task::spawn_blocking(merge).await;
-    let written =
-        written.map_err(|error| Error::Internal(format!("a compaction ended badly: {error}")))??;
-    let Some(staged) = written else { return Ok(Outcome::Cancelled) };
-    shared.disk_use.add_staged(&staged);
-    let published = publish(shared, &job, &staged).await;
-    // Published or not: the table has its own copy, or nobody wants it.
-    StagingArea::new(shared).remove(&staged)?;
-    published
+    let (for_job, handle) = (job.clone(), Handle::current());
+    let merge = move || merge(&for_write, &schema, &for_job, &for_merge, &handle);
+    let merged = tokio::task::spawn_blocking(merge).await;
+    match merged.map_err(|error| Error::Internal(format!("a compaction ended badly: {error}")))?? {
+        Merged::Cancelled => Ok(Outcome::Cancelled),
+        Merged::Nothing => publish(shared, &job, None).await,
+        Merged::File(staged) => {
+            shared.disk_use.add_staged(&staged);
+            let published = publish(shared, &job, Some(&staged)).await;
+            // Published or not: the table has its own copy, or nobody wants it.
+            StagingArea::new(shared).remove(&staged)?;
+            published
+        }
+    }
 }
 
-/// Merges the inputs into a staged file; `None` when it was told to stop. Blocks.
+/// Merges what is left of the inputs into a staged file. Blocks.
 fn merge(
     shared: &Shared,
     schema: &Arc<TableSchema>,
-    inputs: &[Arc<DataFile>],
+    job: &Job,
     cancelled: &AtomicBool,
     handle: &Handle,
-) -> Result<Option<DataFile>> {
-    let (mut sources, mut columns) = (Vec::with_capacity(inputs.len()), Columns::default());
-    for file in inputs {
+) -> Result<Merged> {
+    let (mut sources, mut columns) = (Vec::with_capacity(job.inputs.len()), Columns::default());
+    for file in &job.inputs {
+        let tombstones = job.tombstones_of(file);
+        if tombstones.iter().any(|tombstone| tombstone.covers(file)) {
+            continue;
+        }
         // A damaged row must not get a new checksum.
         let store = shared.verified(file.place);
         store.expect(file);
         let opened = read_sorted(Arc::clone(store) as Arc<dyn ObjectStore>, Arc::clone(schema), file);
         let opened = handle.block_on(opened)?;
         columns.extend(opened.columns);
-        sources.push(opened.rows);
+        let schema = Arc::clone(schema);
+        sources.push(opened.rows.map(move |rows| rows?.without(&tombstones, &schema)));
     }
-    let sequences = inputs.iter().map(|file| file.sequences).reduce(SequenceRange::union);
-    let (Some(sequences), Some(date)) = (sequences, inputs.first().map(|file| file.date)) else {
-        return Err(Error::Internal("a compaction needs files".into()));
-    };
+    let sequences = job.inputs.iter().map(|file| file.sequences).reduce(SequenceRange::union);
+    let sequences = sequences.ok_or_else(|| Error::Internal("a compaction needs files".into()))?;
+    if sources.is_empty() {
+        return Ok(Merged::Nothing);
+    }
     let mut merger = Merger::new(&schema.fields, sources.len(), BATCH_ROWS);
     let area = StagingArea::new(shared);
-    let mut output = Output::create(&area, schema, &columns, date, sequences)?;
+    let mut output = Output::create(&area, schema, &columns, job.date, sequences, job.deleted_up_to())?;
     let mut pace = Pace::new(shared.config.compaction.cpu_percent);
     loop {
         if cancelled.load(Ordering::Relaxed) {
-            return Ok(None);
+            return Ok(Merged::Cancelled);
         }
         if let Some(pause) = pace.due() {
             handle.block_on(tokio::time::sleep(pause));
@@ -96,29 +116,33 @@ fn merge(
             }
         }
     }
-    output.finish().map(Some)
+    Ok(output.finish()?.map_or(Merged::Nothing, Merged::File))
 }
 
-/// Puts the staged file into the table's folder and in the place of the inputs.
-async fn publish(shared: &Shared, job: &Job, staged: &DataFile) -> Result<Outcome> {
+/// Puts the staged file, if there is one, into the table's folder and in the place of the inputs.
+async fn publish(shared: &Shared, job: &Job, staged: Option<&DataFile>) -> Result<Outcome> {
     let schema = shared.schema(job.table)?;
-    let file = flush::put(shared, &schema, staged).await?;
+    let mut added = Vec::new();
+    if let Some(staged) = staged {
+        added.push(flush::put(shared, &schema, staged).await?);
+    }
     fail::fail_point!("compacted-before-commit");
     let Some(mut table) = shared.tables.take(&schema).await? else { return Ok(Outcome::Overtaken) };
-    let added = [file];
-    if !table.replace(&job.inputs, &added, shared.tables.app_id()).await? {
+    let rows = if job.deletes() { Rows::Fewer } else { Rows::Same };
+    if !table.replace(&job.inputs, &added, rows, shared.tables.app_id()).await? {
         return Ok(Outcome::Overtaken);
     }
     fail::fail_point!("compacted-after-commit");
-    let [file] = added;
-    shared.view.change(job.table, |view| show(view, &job.inputs, Arc::new(file)));
+    shared.view.change(job.table, |view| show(view, &job.inputs, added));
     drop(table);
     Ok(Outcome::Merged)
 }
 
 /// Shows the output in the place of its inputs, which it is as new as the newest of.
-fn show(view: &mut TableView, inputs: &[Arc<DataFile>], output: Arc<DataFile>) {
+fn show(view: &mut TableView, inputs: &[Arc<DataFile>], output: Vec<DataFile>) {
     view.files.retain(|file| !inputs.iter().any(|input| Arc::ptr_eq(input, file)));
-    let place = view.files.partition_point(|file| file.sequences.max <= output.sequences.max);
-    view.files.insert(place, output);
+    for file in output {
+        let place = view.files.partition_point(|other| other.sequences.max <= file.sequences.max);
+        view.files.insert(place, Arc::new(file));
+    }
 }

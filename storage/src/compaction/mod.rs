@@ -8,6 +8,8 @@
 //! - SEQ-2: the inputs of a job are closed. They are all files of their day between the lowest and the highest
 //!   upper end among them, so every other file is older than all of them or newer than all of them, and the
 //!   output may carry the union of their ranges.
+//! - DEL-1: the rows of each input that deletes hide are left out before inputs meet, and the output says so. A job may
+//!   have one input for that, and no output when nothing is left.
 //! - A query sees the inputs or the output, never both (VIEW-1); the inputs' objects stay until nothing can want
 //!   them (see [`crate::vacuum`]).
 //! - A job that is stopped, by an error or a crash, has changed nothing. What it wrote is removed as a leftover.
@@ -35,6 +37,7 @@ use crate::clock;
 use crate::engine::Shared;
 use crate::error::Result;
 use crate::model::TableId;
+use crate::tombstone::stored;
 use crate::vacuum;
 
 /// How often the compactor looks for days that have settled.
@@ -178,6 +181,7 @@ async fn run_jobs(
             }
         }
     }
+    stored::drop_settled(shared).await;
     failures.into_iter().next().map_or(Ok(done), Err)
 }
 
@@ -191,7 +195,7 @@ fn next_job(shared: &Shared, want: Want, left_alone: &HashSet<(TableId, i32)>) -
         .filter_map(|(table, view)| {
             let others = view.files.iter().filter(|file| !left_alone.contains(&(table, file.date)));
             let others: Vec<_> = others.cloned().collect();
-            plan::next_job(table, &others, now_ms, want, config)
+            plan::next_job(table, &others, &view.tombstones, now_ms, want, config)
         })
         .max_by_key(|job| job.date)
 }

@@ -8,6 +8,8 @@
 //! 2. Once it has settled: neighbours are merged up to the target size. A large file is written again only if
 //!    what it is merged with is a good part of it, or the day has too many files: a trickle of late rows must not
 //!    have a whole day rewritten every hour.
+//! 3. When a day has nothing of that to do, a file that holds deleted rows is written again without them, alone
+//!    (DEL-1). A merge leaves them out anyway.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -15,7 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::CompactionConfig;
-use crate::model::{DataFile, FilePlace, TableId};
+use crate::model::{DataFile, FilePlace, Sequence, TableId};
+use crate::tombstone::{Tombstone, Tombstones, last_of};
 
 /// A settled day may keep so many files below the target size.
 const FILES_OF_A_SETTLED_DAY: usize = 4;
@@ -24,11 +27,31 @@ const FILES_OF_A_SETTLED_DAY: usize = 4;
 const WORTHWHILE_PART: u64 = 8;
 
 /// Files of one table and day to be merged, oldest first.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct Job {
     pub(super) table: TableId,
     pub(super) date: i32,
     pub(super) inputs: Vec<Arc<DataFile>>,
+    /// The deletes of the table that are applied.
+    pub(super) tombstones: Tombstones,
+}
+
+impl Job {
+    /// The deletes that may hide rows of an input.
+    pub(super) fn tombstones_of(&self, input: &DataFile) -> Tombstones {
+        self.tombstones.iter().filter(|tombstone| tombstone.touches(input)).cloned().collect()
+    }
+
+    /// The last delete that the output has had applied.
+    pub(super) fn deleted_up_to(&self) -> Sequence {
+        let before = self.inputs.iter().map(|input| input.deleted_up_to);
+        before.fold(last_of(&self.tombstones), Sequence::max)
+    }
+
+    /// Whether the output may lack rows that the inputs have.
+    pub(super) fn deletes(&self) -> bool {
+        self.inputs.iter().any(|input| self.tombstones.iter().any(|tombstone| tombstone.touches(input)))
+    }
 }
 
 /// What is asked for.
@@ -40,10 +63,11 @@ pub(super) enum Want {
     All,
 }
 
-/// The next job of a table whose files are `files`, oldest first.
+/// The next job of a table whose files are `files`, oldest first, and of which `tombstones` hide rows.
 pub(super) fn next_job(
     table: TableId,
     files: &[Arc<DataFile>],
+    tombstones: &[Arc<Tombstone>],
     now_ms: u64,
     want: Want,
     config: &CompactionConfig,
@@ -53,12 +77,14 @@ pub(super) fn next_job(
         days.entry(file.date).or_default().push(file);
     }
     days.into_iter().rev().find_map(|(date, files)| {
-        let inputs = match want {
+        let merged = match want {
             Want::All => all(&files, config),
             Want::Due if is_settled(&files, now_ms, config.settle) => settled(&files, config),
             Want::Due => filling(&files, config),
-        }?;
-        Some(Job { table, date, inputs: inputs.iter().map(|file| Arc::clone(file)).collect() })
+        };
+        let inputs = merged.or_else(|| touched(&files, tombstones))?;
+        let inputs = inputs.iter().map(|file| Arc::clone(file)).collect();
+        Some(Job { table, date, inputs, tombstones: tombstones.to_vec() })
     })
 }
 
@@ -96,6 +122,13 @@ fn settled<'a>(files: &'a Files<'a>, config: &CompactionConfig) -> Option<&'a Fi
 /// Neighbours that fit into one file of the target size.
 fn all<'a>(files: &'a Files<'a>, config: &CompactionConfig) -> Option<&'a Files<'a>> {
     groups(files, config).next()
+}
+
+/// The first file that holds deleted rows, alone.
+fn touched<'a>(files: &'a Files<'a>, tombstones: &[Arc<Tombstone>]) -> Option<&'a Files<'a>> {
+    files
+        .chunks(1)
+        .find(|file| file.iter().any(|file| tombstones.iter().any(|tombstone| tombstone.touches(file))))
 }
 
 /// Groups of at least two neighbours that together do not exceed the target size.

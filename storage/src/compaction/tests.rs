@@ -7,7 +7,8 @@ use proptest::prelude::*;
 
 use super::CompactionConfig;
 use super::plan::{Job, Want, next_job};
-use crate::model::{DataFile, FilePlace, Sequence, SequenceRange, TableId, TimeRange};
+use crate::model::{DataFile, Delete, FilePlace, Sequence, SequenceRange, TableId, TimeRange};
+use crate::tombstone::Tombstone;
 
 const MIB: u64 = 1 << 20;
 const HOUR_MS: u64 = 3_600_000;
@@ -28,12 +29,13 @@ fn file(date: i32, number: u64, bytes: u64) -> Arc<DataFile> {
         checksum: 0,
         times: TimeRange::ALL,
         sequences: SequenceRange { min: sequence, max: sequence },
+        deleted_up_to: Sequence::ZERO,
         stats: String::new(),
     })
 }
 
 fn job(files: &[Arc<DataFile>], now_ms: u64, want: Want) -> Option<Job> {
-    next_job(TableId::new(1), files, now_ms, want, &config())
+    next_job(TableId::new(1), files, &[], now_ms, want, &config())
 }
 
 /// Runs all jobs, as if each gave a file of its inputs' bytes. Returns the files that are left and the bytes that
@@ -60,18 +62,18 @@ fn run(mut files: Vec<Arc<DataFile>>, now_ms: u64, want: Want) -> (Vec<Arc<DataF
 #[test]
 fn neighbours_of_one_size_are_merged_while_the_day_is_filled() {
     let files: Vec<_> = (0..4).map(|n| file(7, n, MIB / 2)).collect();
-    assert_eq!(job(&files[..3], 0, Want::Due), None);
+    assert!(job(&files[..3], 0, Want::Due).is_none());
     assert_eq!(job(&files, 0, Want::Due).unwrap().inputs, files);
     // A file that outweighs the others is not written again for them.
     let parted = [file(7, 0, MIB), file(7, 1, MIB), file(7, 2, 100 * MIB), file(7, 3, MIB), file(7, 4, MIB)];
-    assert_eq!(job(&parted, 0, Want::Due), None);
+    assert!(job(&parted, 0, Want::Due).is_none());
 }
 
 #[test]
 fn a_file_of_the_target_size_is_left_alone() {
     let files: Vec<_> = (0..8).map(|n| file(7, n, 600 * MIB)).collect();
     for want in [Want::Due, Want::All] {
-        assert_eq!(job(&files, u64::MAX >> 16, want), None);
+        assert!(job(&files, u64::MAX >> 16, want).is_none());
     }
 }
 
@@ -84,7 +86,7 @@ fn a_settled_day_becomes_one_file_and_the_newest_day_is_first() {
         "20 MiB are not written again for 1 MiB"
     );
     assert_eq!(job(&files, 2 * HOUR_MS, Want::All).unwrap().date, 8);
-    assert_eq!(job(&files, HOUR_MS / 2, Want::Due), None);
+    assert!(job(&files, HOUR_MS / 2, Want::Due).is_none());
     let (left, _) = run(files.to_vec(), 2 * HOUR_MS, Want::All);
     assert_eq!(
         left.iter().map(|file| (file.date, file.bytes)).collect::<Vec<_>>(),
@@ -107,9 +109,25 @@ fn a_trickle_of_late_rows_does_not_have_a_large_file_rewritten_each_time() {
 }
 
 #[test]
+fn a_file_that_holds_deleted_rows_is_written_again_alone_and_once() {
+    let files = [file(7, 0, 600 * MIB), file(7, 1, 600 * MIB)];
+    let delete = Delete { tables: vec![], times: TimeRange::ALL, tags: vec![] };
+    // Between the two files: it hides rows of the first.
+    let tombstone = Arc::new(Tombstone::new(Sequence::new(30_000 << 16), &delete));
+    let tombstones = [Arc::clone(&tombstone)];
+    let job = |files: &[Arc<DataFile>]| {
+        next_job(TableId::new(1), files, &tombstones, u64::MAX >> 16, Want::Due, &config())
+    };
+    let found = job(&files).unwrap();
+    assert_eq!((&found.inputs[..], found.deleted_up_to()), (&files[..1], tombstone.sequence));
+    let rewritten = DataFile { deleted_up_to: found.deleted_up_to(), ..(*files[0]).clone() };
+    assert!(job(&[Arc::new(rewritten), Arc::clone(&files[1])]).is_none());
+}
+
+#[test]
 fn staged_files_are_not_merged() {
     let staged = |n| Arc::new(DataFile { place: FilePlace::Staged, ..(*file(7, n, MIB)).clone() });
-    assert_eq!(job(&(0..8).map(staged).collect::<Vec<_>>(), 0, Want::All), None);
+    assert!(job(&(0..8).map(staged).collect::<Vec<_>>(), 0, Want::All).is_none());
 }
 
 proptest! {

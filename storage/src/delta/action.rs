@@ -18,6 +18,8 @@ const MAX_SEQUENCE: &str = "busbar.maxSequence";
 /// Nanoseconds since 1970, which the statistics cannot hold.
 const MIN_TIME: &str = "busbar.minTime";
 const MAX_TIME: &str = "busbar.maxTime";
+/// The sequence of the last delete that was applied; files from before there were deletes lack it.
+const DELETED_UP_TO: &str = "busbar.deletedUpTo";
 const ROWS: &str = "busbar.rows";
 /// CRC-32C of the whole file, eight hexadecimal digits.
 const CHECKSUM: &str = "busbar.crc32c";
@@ -33,6 +35,7 @@ pub(super) fn from_file(folder: &Path, file: &DataFile, now_ms: i64) -> Result<A
         (MIN_TIME, file.times.min.nanos().to_string()),
         (MAX_TIME, file.times.max.nanos().to_string()),
         (ROWS, file.rows.to_string()),
+        (DELETED_UP_TO, file.deleted_up_to.to_string()),
         (CHECKSUM, format!("{:08x}", file.checksum)),
     ];
     let mut add = Add {
@@ -54,26 +57,26 @@ pub(super) fn from_file(folder: &Path, file: &DataFile, now_ms: i64) -> Result<A
 
 /// Covers everything of an action that readers rely on, in one order whatever the order in the log.
 fn action_checksum(add: &Add) -> u32 {
+    let tag = |key: &str| add.tags.as_ref().and_then(|tags| tags.get(key)?.as_deref());
     let tags = [MIN_SEQUENCE, MAX_SEQUENCE, MIN_TIME, MAX_TIME, ROWS, CHECKSUM];
-    let tags =
-        tags.map(|key| add.tags.as_ref().and_then(|tags| tags.get(key)?.as_deref()).unwrap_or_default());
+    let tags = tags.map(|key| tag(key).unwrap_or_default());
     let date = add.partition_values.get(DATE_COLUMN).and_then(Option::as_deref).unwrap_or_default();
     let size = add.size.to_string();
     let texts = [add.path.as_str(), &size, date, add.stats.as_deref().unwrap_or_default()];
-    texts.into_iter().chain(tags).fold(0, |checksum, text| {
+    texts.into_iter().chain(tags).chain(tag(DELETED_UP_TO)).fold(0, |checksum, text| {
         // With its length, so that no text can borrow from its neighbour.
         let length = (text.len() as u64).to_le_bytes();
         crc32c::crc32c_append(crc32c::crc32c_append(checksum, &length), text.as_bytes())
     })
 }
 
-/// The action that removes `file` from the table in `folder`, at `now_ms` since 1970, because other files hold its
-/// rows.
-pub(super) fn removal(folder: &Path, file: &DataFile, now_ms: i64) -> Result<Remove> {
+/// The action that removes `file` from the table in `folder`, at `now_ms` since 1970. Without `data_change` other files
+/// hold all its rows.
+pub(super) fn removal(folder: &Path, file: &DataFile, now_ms: i64, data_change: bool) -> Result<Remove> {
     Ok(Remove {
         path: path_in(folder, file)?,
         deletion_timestamp: Some(now_ms),
-        data_change: false,
+        data_change,
         extended_file_metadata: Some(true),
         partition_values: Some(HashMap::from([(DATE_COLUMN.to_owned(), Some(date_text(file.date)?))])),
         size: i64::try_from(file.bytes).ok(),
@@ -110,6 +113,10 @@ pub(super) fn to_file(folder: &Path, add: Add) -> Result<DataFile> {
         sequences: SequenceRange {
             min: Sequence::new(read.number(MIN_SEQUENCE)?),
             max: Sequence::new(read.number(MAX_SEQUENCE)?),
+        },
+        deleted_up_to: match read.text(DELETED_UP_TO) {
+            Ok(_) => Sequence::new(read.number(DELETED_UP_TO)?),
+            Err(_) => Sequence::ZERO,
         },
         stats: add.stats.clone().unwrap_or_default(),
     })

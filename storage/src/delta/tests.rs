@@ -94,6 +94,7 @@ impl Rig {
             checksum: written.checksum,
             times: written.times,
             sequences: SequenceRange { min: Sequence::new(sequence - 1), max: Sequence::new(sequence) },
+            deleted_up_to: Sequence::new(sequence / 2),
             stats: written.stats,
         }
     }

@@ -123,11 +123,15 @@ impl Durable<'_> {
         let Appended { committer, frame, sequence, batches, pin } = self.appended;
         let shared = &committer.shared;
         let sequences = batch_sequences(sequence, batches.len());
-        let rows =
-            sequences.zip(&batches).flat_map(|(s, batch)| batch.tables.iter().map(move |rows| (s, rows)));
-        let bytes = shared.view.apply(frame, sequence, rows, pin.as_ref());
+        let changes =
+            sequences.zip(&batches).flat_map(|(s, batch)| batch.changes().map(move |change| (s, change)));
+        let bytes = shared.view.apply(frame, sequence, changes, pin.as_ref());
         shared.account(bytes);
-        if bytes > 0 {
+        if batches.iter().any(|batch| !batch.deletes.is_empty()) {
+            shared.compact_wanted.notify_one();
+        }
+        if batches.iter().any(|batch| !batch.is_empty()) {
+            let bytes = batches.iter().map(|batch| batch.memory_bytes()).sum();
             shared.tap.publish(&Arc::new(CommittedGroup { frame, sequence, batches, bytes }));
         }
         Visible { sequence, frame }

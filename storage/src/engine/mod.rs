@@ -379,18 +379,23 @@ impl Shared {
         }
     }
 
+    /// Whether some segment of the log may go when everything up to `frame` is in files.
+    pub(crate) fn can_trim(&self, frame: FrameNumber) -> bool {
+        let frame = self.not_needed_up_to(frame);
+        let segments = self.log.lock().segments();
+        segments.get(1).is_some_and(|second| second.first_frame.get() <= frame.get() + 1)
+    }
+
+    /// `frame`, or as far as the consumers of the tap have come.
+    fn not_needed_up_to(&self, frame: FrameNumber) -> FrameNumber {
+        self.tap.checkpoint().map_or(frame, |checkpoint| checkpoint.min(frame))
+    }
+
     /// Trims the log up to `frame`, as far as the consumers of the tap have come.
     ///
     /// The definitions of the trimmed frames are made durable elsewhere first (KEY-3).
     pub(crate) fn trim_log(&self, frame: FrameNumber) -> Result<()> {
-        let frame = self.tap.checkpoint().map_or(frame, |checkpoint| checkpoint.min(frame));
-        let needed = {
-            let segments = self.log.lock().segments();
-            segments.get(1).is_some_and(|second| second.first_frame.get() <= frame.get() + 1)
-        };
-        if !needed {
-            return Ok(());
-        }
+        let frame = self.not_needed_up_to(frame);
         definitions::save(self)?;
         let mut log = self.log.lock();
         let trimmed = log.trim(frame);

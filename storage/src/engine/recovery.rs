@@ -5,7 +5,8 @@
 //! 2. The Delta table of every known table is opened: its files, and the sequence up to which it holds this
 //!    log's rows (TXN-1). A remote store that does not answer is waited for: without it nobody can tell which rows
 //!    are in files. Staged files that are complete are adopted (TXN-2), others are removed.
-//! 3. The log is read again: rows above what their table's files hold go to the memtable.
+//! 3. The log is read again: rows above what their table's files hold go to the memtable. Deletes are applied again
+//!    whatever the files hold, which say themselves which they have had applied (DEL-1).
 //! 4. The clock is raised above every sequence seen (SEQ-1).
 
 use std::collections::HashMap;
@@ -27,10 +28,11 @@ use crate::error::{Error, Result};
 use crate::flush::{StagedSet, StagingArea};
 use crate::layout;
 use crate::log::{EncodedDefinitions, LogReader, LogWriter, RecoveryMode, decode_definitions, decode_group};
-use crate::model::{FrameNumber, Sequence, TableBatch, TableId};
+use crate::model::{Change, FrameNumber, Sequence, TableId};
 use crate::object::{DurableLocalStore, REMOTE_STORE, VerifiedStore};
 use crate::series::SeriesIndex;
 use crate::tap::Tap;
+use crate::tombstone::{last_of, stored};
 use crate::view::View;
 
 /// Delta tables opened at a time: opening waits for the object store, not for the processor.
@@ -57,6 +59,8 @@ pub(super) async fn open(config: EngineConfig) -> Result<Opened> {
         shared.view.change(schema.id, |view| {
             view.files.sort_by_key(|file| file.sequences.max);
             greatest = view.files.last().map_or(greatest, |file| greatest.max(file.sequences.max));
+            greatest = view.files.iter().map(|file| file.deleted_up_to).fold(greatest, Sequence::max);
+            greatest = greatest.max(last_of(&view.tombstones));
         });
     }
     let replayed = replay(&shared, committed, &staged)?;
@@ -192,8 +196,9 @@ async fn open_tables(shared: &Shared) -> Result<HashMap<TableId, Sequence>> {
         });
         let Some(table) = taken? else { return Ok(None) };
         let files: Vec<_> = table.files()?.into_iter().map(Arc::new).collect();
+        let tombstones = stored::read_all(shared, &schema).await?;
         // A start that waits for the store may come here again.
-        shared.view.change(schema.id, |view| view.files = files);
+        shared.view.change(schema.id, |view| (view.files, view.tombstones) = (files, tombstones));
         let version = table.transaction_version(shared.tables.app_id());
         Ok(version.map(|version| (schema.id, Sequence::new(version.unsigned_abs()))))
     });
@@ -203,7 +208,7 @@ async fn open_tables(shared: &Shared) -> Result<HashMap<TableId, Sequence>> {
     opened.into_iter().filter_map(Result::transpose).collect()
 }
 
-/// Applies the rows that no file holds; returns the greatest sequence in the log.
+/// Applies the deletes, and the rows that no file holds; returns the greatest sequence in the log.
 fn replay(
     shared: &Shared,
     mut in_files: HashMap<TableId, Sequence>,
@@ -225,9 +230,11 @@ fn replay(
         let batches = explained.collect::<Result<Vec<_>>>()?;
         let mut missing = Vec::new();
         for (sequence, batch) in batch_sequences(header.sequence, batches.len()).zip(&batches) {
-            let is_missing =
-                |rows: &&TableBatch| in_files.get(&rows.table).is_none_or(|held| sequence > *held);
-            missing.extend(batch.tables.iter().filter(is_missing).map(|rows| (sequence, rows)));
+            let is_missing = |change: &Change<'_>| match change {
+                Change::Delete(_) => true,
+                Change::Rows(rows) => in_files.get(&rows.table).is_none_or(|held| sequence > *held),
+            };
+            missing.extend(batch.changes().filter(is_missing).map(|change| (sequence, change)));
         }
         let bytes = shared.view.apply(header.number, header.sequence, missing.into_iter(), Some(&pin));
         shared.account(bytes);

@@ -94,6 +94,7 @@ impl Ids {
     }
 
     fn use_in(&mut self, batch: &WriteBatch) {
+        batch.deletes.iter().flat_map(|delete| &delete.tables).for_each(|table| self.table(*table));
         for rows in &batch.tables {
             self.table(rows.table);
             let highest = rows.series.iter().max().map_or(0, |id| id + 1);
@@ -170,7 +171,7 @@ impl Shared {
         }
         let tables = batch.tables.into_iter();
         let tables = tables.map(|rows| self.explained_rows(rows, unexplained)).collect::<Result<Vec<_>>>()?;
-        Ok(WriteBatch { tables: tables.into_iter().flatten().collect() })
+        Ok(WriteBatch { tables: tables.into_iter().flatten().collect(), ..batch })
     }
 
     /// The rows of a group whose ids are defined.

@@ -3,6 +3,7 @@
 #![allow(clippy::cast_precision_loss, reason = "test data is small")]
 
 mod compaction;
+mod deletes;
 mod faults;
 
 use std::collections::BTreeMap;
@@ -24,7 +25,8 @@ use crate::layout::{logical_batch, physical_batch};
 use crate::log::encode_batch;
 use crate::memtable::{RowFilter, sort_rows};
 use crate::model::{
-    DatabaseName, FieldColumn, FilePlace, FrameNumber, TableBatch, TableName, TableSchema, WriteBatch,
+    DatabaseName, Delete, FieldColumn, FilePlace, FrameNumber, TableBatch, TableName, TableSchema, TagTest,
+    TimeRange, Timestamp, WriteBatch,
 };
 use crate::series::canonical_key;
 
@@ -75,7 +77,7 @@ impl Node {
     /// Commits one batch with rows of several tables.
     pub(crate) fn write(&mut self, tables: &[(&str, &[Row])]) {
         let tables = tables.iter().map(|(table, rows)| self.batch(table, rows)).collect();
-        let encoded = encode_batch(WriteBatch { tables }).unwrap();
+        let encoded = encode_batch(WriteBatch::of(tables)).unwrap();
         let appended = self.committer.append(vec![encoded]).unwrap();
         appended.sync().unwrap().publish();
     }
@@ -95,7 +97,18 @@ impl Node {
         }
     }
 
-    /// Everything that a query sees of a table: files, oldest first, then memory.
+    /// Commits a delete of the rows of a host, or of all, within some times.
+    fn delete(&mut self, tables: &[&str], host: Option<&str>, (min, max): (i64, i64)) {
+        let delete = Delete {
+            tables: tables.iter().map(|table| self.schema(table).id).collect(),
+            times: TimeRange::new(Timestamp::from_nanos(min), Timestamp::from_nanos(max)),
+            tags: host.map(|host| TagTest::is("host", host)).into_iter().collect(),
+        };
+        let encoded = encode_batch(WriteBatch::of_deletes(vec![delete])).unwrap();
+        self.committer.append(vec![encoded]).unwrap().sync().unwrap().publish();
+    }
+
+    /// Everything that a query sees of a table: files, oldest first, then memory, without what is deleted.
     pub(crate) async fn read(&self, table: &str) -> Rows {
         let Some(schema) = self.engine.catalog().table("db", table) else { return Rows::new() };
         let snapshot = self.engine.snapshot();
@@ -105,14 +118,28 @@ impl Node {
             self.engine.expect(file);
             let bytes = self.engine.store(file.place).get(&file.path).await.unwrap().bytes().await.unwrap();
             assert_eq!((bytes.len() as u64, crc32c::crc32c(&bytes)), (file.bytes, file.checksum));
+            let mut of_file = Rows::new();
             for batch in ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().build().unwrap() {
-                collect(&logical_batch(&schema, &batch.unwrap(), None).unwrap(), &mut rows);
+                collect(&logical_batch(&schema, &batch.unwrap(), None).unwrap(), &mut of_file);
             }
+            for tombstone in view.tombstones_of(file) {
+                let is_deleted = |(host, time): &(String, i64)| {
+                    tombstone.times.contains(Timestamp::from_nanos(*time))
+                        && tombstone.tags.iter().all(|test| test.holds(Some(host)))
+                };
+                of_file.retain(|point, _| !is_deleted(point));
+            }
+            rows.extend(of_file);
         }
-        let sorted = sort_rows(view.memtables(), &schema, self.engine.series(), RowFilter::ALL).unwrap();
-        let tags = sorted.tag_columns(1).unwrap();
-        let physical = physical_batch(&schema, tags, &sorted.times, &sorted.fields).unwrap();
-        collect(&logical_batch(&schema, &physical, None).unwrap(), &mut rows);
+        for group in view.memtable_groups() {
+            let sorted =
+                sort_rows(group.memtables.into_iter(), &schema, self.engine.series(), RowFilter::ALL)
+                    .unwrap();
+            let sorted = sorted.without(&group.tombstones, &schema).unwrap();
+            let tags = sorted.tag_columns(1).unwrap();
+            let physical = physical_batch(&schema, tags, &sorted.times, &sorted.fields).unwrap();
+            collect(&logical_batch(&schema, &physical, None).unwrap(), &mut rows);
+        }
         rows
     }
 
@@ -272,7 +299,7 @@ async fn a_store_that_is_down_costs_no_row_and_no_memory_and_is_caught_up_with()
 }
 
 /// Every place at which a crash of a flush or a compaction is interesting.
-const CRASH_POINTS: [&str; 12] = [
+const CRASH_POINTS: [&str; 13] = [
     "log-before-sync",
     "log-after-sync",
     "staged-before-manifest",
@@ -281,6 +308,7 @@ const CRASH_POINTS: [&str; 12] = [
     "published-before-commit",
     "delta-before-commit",
     "published-after-commit",
+    "tombstone-after-put",
     "log-before-trim",
     "compacted-before-commit",
     "delta-before-replace",
@@ -319,6 +347,10 @@ async fn a_crash_at_any_step_of_a_flush_or_compaction_loses_and_doubles_nothing(
             node.write(&[("t", &batch), ("u", &batch)]);
             acknowledged.lock().extend(rows(&batch));
         }
+        // One that hides rows of files and of memory; what is deleted stays so in every image that is taken later.
+        let deleted = 1_000 * round;
+        node.delete(&["t", "u"], None, (deleted, deleted + 700));
+        acknowledged.lock().retain(|(_, time), _| !(deleted..=deleted + 700).contains(time));
         node.engine.flush().await.unwrap();
         node.engine.compact(true).await.unwrap();
     }

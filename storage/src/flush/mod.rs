@@ -1,14 +1,15 @@
 //! Flush: from memtables to files to tables, then the log is trimmed.
 //!
 //! A *round*:
-//! 1. Every memtable that holds rows is sealed at one sequence (its table's, and the round's, upper end).
+//! 1. Every memtable that holds rows is sealed at one sequence (its table's, and the round's, upper end). What deletes
+//!    have sealed since the last round comes before.
 //! 2. *Stage*: a sealed memtable is sorted, written as Parquet to the staging area and synced; a manifest makes
 //!    the set complete. The view changes to the staged files, and the memory is free, whatever the object
 //!    store does (TXN-2).
 //! 3. *Publish*: the files are put into the table's folder and committed to its Delta log together with the
 //!    sequence (TXN-1). The view changes to the table's files.
 //! 4. When all of a round and of every round before it is published, the log is trimmed up to the frame at
-//!    which the round was sealed.
+//!    which the round was sealed, after the deletes that files have not had applied are objects (DEL-1).
 //!
 //! Invariants: sets of one table are published in the order of their seals (TXN-1); what fails stays where it
 //! is, visible and durable, and is tried again by the next round. The tests are those of the engine.
@@ -34,6 +35,7 @@ use crate::engine::Shared;
 use crate::error::{Error, Result};
 use crate::memtable::SealedMemtable;
 use crate::model::{DataFile, FrameNumber, TableId};
+use crate::tombstone::stored;
 
 /// How often the flusher looks whether a row has waited too long or a failed round can go on.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -156,11 +158,16 @@ impl State {
         }
         let staged = self.stage(shared).await;
         let published = self.publish(shared).await;
+        stored::drop_settled(shared).await;
         let mut done = None;
         while self.rounds.front().is_some_and(|round| round.sets.is_empty()) {
             done = self.rounds.pop_front().map(|round| round.frame);
         }
-        if let Some(frame) = done {
+        if let Some(frame) = done
+            && shared.can_trim(frame)
+        {
+            // The record of a delete goes with the log; what it hides must stay hidden (DEL-1).
+            stored::put_all(shared).await?;
             shared.trim_log(frame)?;
         }
         self.remove_replaced(shared);

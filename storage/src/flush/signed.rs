@@ -19,17 +19,19 @@ pub(crate) fn sign(mut content: Vec<u8>) -> Vec<u8> {
 /// # Errors
 /// [`Error::Damaged`] when it is not what was signed.
 pub(crate) fn content<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a [u8]> {
-    let split = bytes.len().checked_sub(SIGNATURE_BYTES).and_then(|at| bytes.split_at_checked(at));
-    let content = split.filter(|(content, signature)| {
-        *signature == format!("\n{:08x}\n", crc32c::crc32c(content)).as_bytes()
-    });
-    content.map(|(content, _)| content).ok_or_else(|| {
+    verified(bytes).ok_or_else(|| {
         Error::Damaged(format!(
             "{} is not what was written: its last line is not its checksum; restore it from a backup, or remove it and \
              the files of its name to replay their rows from the log",
             path.display()
         ))
     })
+}
+
+/// The content of a signed file; `None` when it is not what was signed.
+pub(crate) fn verified(bytes: &[u8]) -> Option<&[u8]> {
+    let (content, signature) = bytes.split_at_checked(bytes.len().checked_sub(SIGNATURE_BYTES)?)?;
+    (signature == format!("\n{:08x}\n", crc32c::crc32c(content)).as_bytes()).then_some(content)
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use crate::model::{
 };
 use crate::parquet_file;
 use crate::rows::SortedRows;
+use crate::tombstone::{Tombstones, last_of};
 
 /// One table's rows of one seal, as files.
 #[derive(Debug)]
@@ -47,6 +48,9 @@ pub(crate) struct StagingArea<'a> {
 struct Manifest {
     table: u32,
     sealed_at: u64,
+    /// The last delete that was applied to the rows; manifests from before there were deletes lack it.
+    #[serde(default)]
+    deleted_up_to: u64,
     files: Vec<ManifestFile>,
 }
 
@@ -65,7 +69,8 @@ struct ManifestFile {
     stats: String,
 }
 
-/// Sorts a sealed memtable, writes and syncs its files, and changes the view from the one to the other.
+/// Sorts a sealed memtable, leaves out what is deleted, writes and syncs its files, and changes the view from the one to
+/// the other. A delete that comes meanwhile is not applied, which the files say.
 pub(super) async fn stage(
     shared: Arc<Shared>,
     table: TableId,
@@ -73,7 +78,9 @@ pub(super) async fn stage(
 ) -> Result<StagedSet> {
     let work = Arc::clone(&sealed);
     let for_write = Arc::clone(&shared);
-    let written = tokio::task::spawn_blocking(move || StagingArea::new(&for_write).write(table, &work)).await;
+    let deletes = Deletes::of(&shared, table, &sealed);
+    let write = move || StagingArea::new(&for_write).write(table, &work, &deletes);
+    let written = tokio::task::spawn_blocking(write).await;
     let set = written.map_err(|error| Error::Internal(format!("staging ended badly: {error}")))??;
     set.files.iter().for_each(|file| shared.disk_use.add_staged(file));
     shared.view.change(table, |view| {
@@ -82,6 +89,23 @@ pub(super) async fn stage(
     });
     shared.memory.fetch_sub(sealed.rows.bytes(), Ordering::Relaxed);
     Ok(set)
+}
+
+/// The deletes that are known when a memtable is staged.
+struct Deletes {
+    /// Those that may hide rows of it.
+    tombstones: Tombstones,
+    /// The last of all.
+    up_to: Sequence,
+}
+
+impl Deletes {
+    fn of(shared: &Shared, table: TableId, sealed: &SealedMemtable) -> Self {
+        let snapshot = shared.view.snapshot();
+        let view = snapshot.table(table);
+        let tombstones = view.map(|view| view.tombstones_of_sealed(sealed)).unwrap_or_default();
+        Self { tombstones, up_to: view.map(|view| last_of(&view.tombstones)).unwrap_or_default() }
+    }
 }
 
 impl<'a> StagingArea<'a> {
@@ -139,11 +163,12 @@ impl<'a> StagingArea<'a> {
         Ok(())
     }
 
-    fn write(&self, table: TableId, sealed: &SealedMemtable) -> Result<StagedSet> {
+    fn write(&self, table: TableId, sealed: &SealedMemtable, deletes: &Deletes) -> Result<StagedSet> {
         let schema = self.shared.schema(table)?;
         let sequences =
             sealed.rows.sequences().unwrap_or(SequenceRange { min: sealed.sealed_at, max: sealed.sealed_at });
         let rows = sort_rows(std::iter::once(&*sealed.rows), &schema, &self.shared.series, RowFilter::ALL)?;
+        let rows = rows.without(&deletes.tombstones, &schema)?;
         self.withdraw_manifest(table, sealed.sealed_at)?;
         let mut files = Vec::new();
         let dates = dates(&rows.times);
@@ -157,7 +182,8 @@ impl<'a> StagingArea<'a> {
             files.push(self.write_file(&schema, &part, *date, sequences)?);
         }
         fail::fail_point!("staged-before-manifest");
-        let manifest = Manifest { table: table.get(), sealed_at: sealed.sealed_at.get(), files };
+        let (sealed_at, deleted_up_to) = (sealed.sealed_at.get(), deletes.up_to.get());
+        let manifest = Manifest { table: table.get(), sealed_at, deleted_up_to, files };
         self.write_manifest(&manifest)?;
         fail::fail_point!("staged-after-manifest");
         Ok(manifest.into_set())
@@ -257,6 +283,7 @@ impl Manifest {
                     min: Sequence::new(file.min_sequence),
                     max: Sequence::new(file.max_sequence),
                 },
+                deleted_up_to: Sequence::new(self.deleted_up_to),
                 stats: file.stats,
             })
         });

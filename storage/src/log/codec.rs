@@ -18,13 +18,16 @@ use crate::series::SeriesPin;
 /// A batch and its bytes in the log, encoded by the source's own task.
 #[derive(Debug, Clone)]
 pub struct EncodedBatch {
-    /// The rows.
+    /// The rows and deletes.
     pub batch: std::sync::Arc<WriteBatch>,
-    /// The rows as they go to the log.
+    /// The same as they go to the log.
     pub bytes: Vec<u8>,
     /// Keeps the series of the rows, until they are in memory (KEY-2).
     pub pin: Option<SeriesPin>,
 }
+
+/// Stands where a batch counts its tables when deletes come first. No batch has so many tables.
+const DELETES_FOLLOW: u32 = u32::MAX;
 
 /// Numbers of the kinds of definitions.
 mod definition_kind {

@@ -6,7 +6,7 @@
 use arrow::array::{Array, ArrayRef};
 use arrow::buffer::ScalarBuffer;
 
-use super::{ColumnId, SeriesId, TableId};
+use super::{ColumnId, Delete, SeriesId, TableId};
 
 /// One physical column of a [`TableBatch`].
 #[derive(Debug, Clone)]
@@ -46,23 +46,58 @@ impl TableBatch {
     }
 }
 
-/// All rows of one request: they become durable and visible together.
+/// All rows and deletes of one request: they become durable and visible together.
 #[derive(Debug, Clone, Default)]
 pub struct WriteBatch {
     /// The rows, by table; a table occurs once.
     pub tables: Vec<TableBatch>,
+    /// What is deleted before the rows come; a table occurs once in all of them.
+    pub deletes: Vec<Delete>,
+}
+
+/// One part of a batch.
+#[derive(Debug, Clone, Copy)]
+pub enum Change<'a> {
+    /// Rows are hidden.
+    Delete(&'a Delete),
+    /// Rows come.
+    Rows(&'a TableBatch),
 }
 
 impl WriteBatch {
+    /// Rows, and no deletes.
+    #[must_use]
+    pub fn of(tables: Vec<TableBatch>) -> Self {
+        Self { tables, deletes: Vec::new() }
+    }
+
+    /// Deletes, and no rows.
+    #[must_use]
+    pub fn of_deletes(deletes: Vec<Delete>) -> Self {
+        Self { tables: Vec::new(), deletes }
+    }
+
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows() == 0 && self.deletes.is_empty()
+    }
+
+    /// Its parts in the order in which they count.
+    pub fn changes(&self) -> impl Iterator<Item = Change<'_>> {
+        self.deletes.iter().map(Change::Delete).chain(self.tables.iter().map(Change::Rows))
+    }
+
     /// Number of rows.
     #[must_use]
     pub fn rows(&self) -> usize {
         self.tables.iter().map(TableBatch::rows).sum()
     }
 
-    /// Bytes that the columns hold in memory.
+    /// Bytes that columns and deletes hold in memory.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.tables.iter().map(TableBatch::memory_bytes).sum()
+        let rows: usize = self.tables.iter().map(TableBatch::memory_bytes).sum();
+        rows + self.deletes.iter().map(Delete::memory_bytes).sum::<usize>()
     }
 }

@@ -50,6 +50,9 @@ pub struct DataFile {
     pub times: TimeRange,
     /// The sequences of its rows.
     pub sequences: SequenceRange,
+    /// The last delete that was applied to its rows: what an earlier or this one hides is not in it (DEL-1). Zero when
+    /// none was.
+    pub deleted_up_to: Sequence,
     /// Per-column statistics as Delta Lake's `stats` JSON.
     pub stats: String,
 }

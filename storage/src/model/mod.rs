@@ -4,6 +4,7 @@
 //! engine must check again: a [`DatabaseName`] is a valid name, a [`TableBatch`] has columns of equal length.
 
 mod batch;
+mod delete;
 mod file;
 mod id;
 mod name;
@@ -11,7 +12,8 @@ mod schema;
 mod time;
 mod value;
 
-pub use batch::{FieldColumn, TableBatch, WriteBatch};
+pub use batch::{Change, FieldColumn, TableBatch, WriteBatch};
+pub use delete::{Delete, TagTest};
 pub use file::{DataFile, FilePlace, SequenceRange};
 pub use id::{ColumnId, FrameNumber, Sequence, SeriesId, TableId};
 pub use name::{DatabaseName, NameError, TableName, check_column_name};

@@ -73,6 +73,12 @@ impl TimeRange {
         self.min <= time && time <= self.max
     }
 
+    /// Whether all of `other` lies in it.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        self.min <= other.min && other.max <= self.max
+    }
+
     /// The smallest range that holds both.
     #[must_use]
     pub fn union(self, other: Self) -> Self {

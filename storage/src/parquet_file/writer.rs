@@ -199,6 +199,12 @@ impl<'a> FileWriter<'a> {
         Ok(())
     }
 
+    /// Number of rows that were added.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
     /// Writes what is left, and gives the file its name. On return it is durable.
     ///
     /// # Errors

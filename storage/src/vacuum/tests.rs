@@ -43,7 +43,7 @@ async fn flush_row(engine: &Engine, committer: &mut Committer, schema: &TableSch
         times: vec![time].into(),
         fields: vec![FieldColumn { column: schema.fields[0].narrow.id, values }],
     };
-    let encoded = encode_batch(WriteBatch { tables: vec![batch] }).unwrap();
+    let encoded = encode_batch(WriteBatch::of(vec![batch])).unwrap();
     committer.append(vec![encoded]).unwrap().sync().unwrap().publish();
     engine.flush().await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! Tables: the lines of their logs, and the files that these name.
+//! Tables: the lines of their logs, their deletes, and the files that the logs name.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ use crate::flush::staging::checksum_of;
 use crate::log::Epoch;
 use crate::model::DataFile;
 use crate::object::DurableLocalStore;
+use crate::tombstone::stored;
 
 const LOG: &str = "_delta_log";
 
@@ -40,6 +41,7 @@ pub(super) async fn tables(data_dir: &Path, report: &mut Report, progress: &mut 
             progress(&format!("table {name}"));
             report.checked.tables += 1;
             commits(data_dir, &folder, report);
+            deletes(data_dir, &folder, report);
             if let Err(error) = one(data_dir, &store, &name, node.as_deref(), report).await {
                 report.error(format!("tables/{name}/{LOG}"), &error);
             }
@@ -71,6 +73,24 @@ fn commits(data_dir: &Path, folder: &Path, report: &mut Report) {
                         report.damage(file.clone(), Some(offset), "this line of the commit is not JSON");
                     }
                     offset += line.len() as u64 + 1;
+                }
+            }
+        }
+    }
+}
+
+/// Every delete that the table's files have not all had applied.
+fn deletes(data_dir: &Path, folder: &Path, report: &mut Report) {
+    let folder = folder.join(stored::FOLDER);
+    for name in names(&folder).iter().filter(|name| name.ends_with(".json")) {
+        let path = folder.join(name);
+        let file = relative(data_dir, &path);
+        match std::fs::read(&path) {
+            Err(error) => report.damage(file, None, error.to_string()),
+            Ok(bytes) => {
+                report.checked.bytes += bytes.len() as u64;
+                if let Err(error) = stored::parse(&object_store::path::Path::from(file.as_str()), &bytes) {
+                    report.error(file, &error);
                 }
             }
         }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, UInt64Array};
 use arrow::buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
 
-use super::definition_kind;
+use super::{DELETES_FOLLOW, definition_kind};
 use crate::catalog::Definition;
 use crate::error::{Error, Result};
 use crate::model::{
-    ColumnId, DatabaseName, FieldColumn, FieldType, PhysicalColumn, SeriesId, TableBatch, TableId, TableName,
-    TagSchema, WriteBatch,
+    ColumnId, DatabaseName, Delete, FieldColumn, FieldType, PhysicalColumn, SeriesId, TableBatch, TableId,
+    TableName, TagSchema, TagTest, TimeRange, Timestamp, WriteBatch,
 };
 
 /// Decodes a frame's payload into its definitions and batches. An empty payload holds neither.
@@ -25,9 +25,7 @@ pub fn decode_group(payload: &[u8]) -> Result<(Vec<Definition>, Vec<WriteBatch>)
     let definitions = definitions(&mut cursor)?;
     let mut batches = Vec::new();
     while !cursor.rest.is_empty() {
-        let tables = cursor.count(12)?;
-        let tables = (0..tables).map(|_| table(&mut cursor)).collect::<Result<_>>()?;
-        batches.push(WriteBatch { tables });
+        batches.push(batch(&mut cursor)?);
     }
     Ok((definitions, batches))
 }
@@ -107,6 +105,37 @@ impl<'a> Cursor<'a> {
         let (chunks, _) = bytes.as_chunks::<N>();
         Ok(chunks.iter().map(|chunk| from(*chunk)).collect())
     }
+}
+
+fn batch(cursor: &mut Cursor<'_>) -> Result<WriteBatch> {
+    let mut deletes = Vec::new();
+    if let Some(rest) = cursor.rest.strip_prefix(&DELETES_FOLLOW.to_le_bytes()) {
+        cursor.rest = rest;
+        let count = cursor.count(24)?;
+        deletes = (0..count).map(|_| delete(cursor)).collect::<Result<_>>()?;
+    }
+    let tables = cursor.count(12)?;
+    let tables = (0..tables).map(|_| table(cursor)).collect::<Result<_>>()?;
+    Ok(WriteBatch { tables, deletes })
+}
+
+fn delete(cursor: &mut Cursor<'_>) -> Result<Delete> {
+    let tables = cursor.count(4)?;
+    let tables = cursor.numbers(tables, |id| TableId::new(u32::from_le_bytes(id)))?;
+    let mut time = || Ok::<_, Error>(Timestamp::from_nanos(i64::from_le_bytes(cursor.array()?)));
+    let times = TimeRange::new(time()?, time()?);
+    let tests = cursor.count(9)?;
+    let tags = (0..tests).map(|_| tag_test(cursor)).collect::<Result<_>>()?;
+    Ok(Delete { tables, times, tags })
+}
+
+fn tag_test(cursor: &mut Cursor<'_>) -> Result<TagTest> {
+    let equal = match cursor.u8()? {
+        0 => false,
+        1 => true,
+        _ => return Err(damaged("an unknown test of a tag")),
+    };
+    Ok(TagTest { tag: cursor.text()?.into(), value: cursor.text()?.into(), equal })
 }
 
 fn table(cursor: &mut Cursor<'_>) -> Result<TableBatch> {

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use super::{decode_definitions, decode_group, encode_batch, encode_definitions};
 use crate::catalog::Definition;
 use crate::model::{
-    ColumnId, DatabaseName, FieldColumn, FieldType, PhysicalColumn, SeriesId, TableBatch, TableId, TableName,
-    TagSchema, WriteBatch,
+    ColumnId, DatabaseName, Delete, FieldColumn, FieldType, PhysicalColumn, SeriesId, TableBatch, TableId,
+    TableName, TagSchema, TagTest, TimeRange, Timestamp, WriteBatch,
 };
 
 fn column(rows: usize) -> impl Strategy<Value = ArrayRef> {
@@ -39,6 +39,22 @@ fn table() -> impl Strategy<Value = TableBatch> {
                 .collect(),
         })
     })
+}
+
+fn delete() -> impl Strategy<Value = Delete> {
+    use proptest::collection::vec;
+    let test = (".{0,9}", ".{0,9}", any::<bool>());
+    let tests = vec(test.prop_map(|(tag, value, equal)| TagTest { tag, value, equal }), 0..3);
+    (vec(any::<u32>(), 0..4), any::<i64>(), any::<i64>(), tests).prop_map(|(tables, min, max, tags)| Delete {
+        tables: tables.into_iter().map(TableId::new).collect(),
+        times: TimeRange::new(Timestamp::from_nanos(min), Timestamp::from_nanos(max)),
+        tags,
+    })
+}
+
+fn batch() -> impl Strategy<Value = WriteBatch> {
+    use proptest::collection::vec;
+    (vec(table(), 0..4), vec(delete(), 0..3)).prop_map(|(tables, deletes)| WriteBatch { tables, deletes })
 }
 
 fn same(a: &TableBatch, b: &TableBatch) -> bool {
@@ -73,31 +89,39 @@ fn definitions() -> Vec<Definition> {
     ]
 }
 
+#[test]
+fn a_batch_without_deletes_is_written_as_before_there_were_any() {
+    let bytes = encode_batch(WriteBatch::default()).unwrap().bytes;
+    assert_eq!(bytes, 0_u32.to_le_bytes());
+}
+
 proptest! {
     #[test]
-    fn batches_come_back_as_they_were(batches in proptest::collection::vec(proptest::collection::vec(table(), 0..4), 0..4)) {
+    fn batches_come_back_as_they_were(batches in proptest::collection::vec(batch(), 0..4)) {
         let mut payload = encode_definitions(&definitions()).unwrap().bytes().to_vec();
-        for tables in &batches {
-            payload.extend(encode_batch(WriteBatch { tables: tables.clone() }).unwrap().bytes);
+        for batch in &batches {
+            payload.extend(encode_batch(batch.clone()).unwrap().bytes);
         }
         let (found, decoded) = decode_group(&payload).unwrap();
         prop_assert_eq!(found, definitions());
         prop_assert_eq!(decode_definitions(&payload).unwrap(), definitions());
         prop_assert_eq!(decoded.len(), batches.len());
-        for (decoded, tables) in decoded.iter().zip(&batches) {
-            prop_assert!(decoded.tables.len() == tables.len() && decoded.tables.iter().zip(tables).all(|(a, b)| same(a, b)));
+        for (decoded, batch) in decoded.iter().zip(&batches) {
+            let mut tables = decoded.tables.iter().zip(&batch.tables);
+            prop_assert!(decoded.tables.len() == batch.tables.len() && tables.all(|(a, b)| same(a, b)));
+            prop_assert_eq!(&decoded.deletes, &batch.deletes);
         }
     }
 
     #[test]
     fn a_payload_that_was_cut_or_changed_never_panics(
-        tables in proptest::collection::vec(table(), 1..3),
+        batch in batch(),
         cut in any::<proptest::sample::Index>(),
         at in any::<proptest::sample::Index>(),
         flip in 1_u8..,
     ) {
         let mut payload = encode_definitions(&definitions()).unwrap().bytes().to_vec();
-        payload.extend(encode_batch(WriteBatch { tables }).unwrap().bytes);
+        payload.extend(encode_batch(batch).unwrap().bytes);
         let at = at.index(payload.len());
         payload[at] ^= flip;
         payload.truncate(cut.index(payload.len()) + 1);

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, UInt64Type};
 
-use super::{EncodedBatch, definition_kind};
+use super::{DELETES_FOLLOW, EncodedBatch, definition_kind};
 use crate::catalog::Definition;
 use crate::error::{Error, Result};
-use crate::model::{FieldColumn, FieldType, PhysicalColumn, TableBatch, WriteBatch};
+use crate::model::{Delete, FieldColumn, FieldType, PhysicalColumn, TableBatch, WriteBatch};
 
 /// The definitions section of a frame, to which more can be added: `u32` count, then each definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,18 +77,44 @@ pub fn encode_definitions(definitions: &[Definition]) -> Result<EncodedDefinitio
     Ok(section)
 }
 
-/// Encodes one batch: `u32` count of tables, then each table's columns.
+/// Encodes one batch: its deletes if there are any, `u32` count of tables, then each table's columns.
 ///
 /// # Errors
 /// [`Error::LimitExceeded`] when a count or length does not fit; [`Error::Internal`] for a column of a type
-/// that the log does not know.
+/// that the log does not know, or a table with two deletes.
 pub fn encode_batch(batch: WriteBatch) -> Result<EncodedBatch> {
     let mut bytes = Vec::with_capacity(batch.memory_bytes() + 64);
+    if !batch.deletes.is_empty() {
+        let mut tables: Vec<_> = batch.deletes.iter().flat_map(|delete| &delete.tables).collect();
+        tables.sort_unstable();
+        if tables.windows(2).any(|pair| pair.first() == pair.last()) {
+            // A delete of a table is known by its sequence.
+            return Err(Error::Internal("a batch deletes twice from one table".into()));
+        }
+        bytes.extend_from_slice(&DELETES_FOLLOW.to_le_bytes());
+        put_u32(&mut bytes, batch.deletes.len())?;
+        batch.deletes.iter().try_for_each(|delete| put_delete(&mut bytes, delete))?;
+    }
     put_u32(&mut bytes, batch.tables.len())?;
     for table in &batch.tables {
         put_table(&mut bytes, table)?;
     }
     Ok(EncodedBatch { batch: Arc::new(batch), bytes, pin: None })
+}
+
+/// Tables, first and last time, tests of tags.
+fn put_delete(out: &mut Vec<u8>, delete: &Delete) -> Result<()> {
+    put_u32(out, delete.tables.len())?;
+    delete.tables.iter().for_each(|table| out.extend_from_slice(&table.get().to_le_bytes()));
+    out.extend_from_slice(&delete.times.min.nanos().to_le_bytes());
+    out.extend_from_slice(&delete.times.max.nanos().to_le_bytes());
+    put_u32(out, delete.tags.len())?;
+    for test in &delete.tags {
+        out.push(u8::from(test.equal));
+        put_text(out, &test.tag)?;
+        put_text(out, &test.value)?;
+    }
+    Ok(())
 }
 
 fn put_table(out: &mut Vec<u8>, table: &TableBatch) -> Result<()> {

@@ -23,6 +23,7 @@ fn file(path: &str, content: &[u8]) -> Arc<DataFile> {
         checksum: crc32c::crc32c(content),
         times: TimeRange::ALL,
         sequences: SequenceRange { min: Sequence::ZERO, max: Sequence::ZERO },
+        deleted_up_to: Sequence::ZERO,
         stats: String::new(),
     })
 }

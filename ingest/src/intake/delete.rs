@@ -1,0 +1,54 @@
+//! Deletes on their way to the log: the same way as rows, so that what was acknowledged before is hidden and what comes
+//! after is not (DEL-1).
+
+use storage::limits;
+use storage::log::encode_batch;
+use storage::model::{DatabaseName, Delete, TableId, TagTest, TimeRange, WriteBatch};
+
+use super::{Intake, RETRY_AFTER, WriteError};
+
+/// Rows of a database that are to be deleted.
+#[derive(Debug, Clone)]
+pub struct DeleteRequest {
+    /// The database.
+    pub database: DatabaseName,
+    /// The table; without one all tables of the database.
+    pub table: Option<String>,
+    /// The times of the rows.
+    pub times: TimeRange,
+    /// What their tags must be; all of it must hold.
+    pub tags: Vec<TagTest>,
+}
+
+impl Intake {
+    /// Deletes rows. On return the delete is durable and the rows are hidden from every query. What has no such rows is
+    /// left as it is; so a table that does not exist is no error.
+    ///
+    /// # Errors
+    /// Why nothing was deleted.
+    pub async fn delete(&self, request: DeleteRequest) -> Result<(), WriteError> {
+        let DeleteRequest { database, table, times, tags } = request;
+        let catalog = self.engine.catalog();
+        if !catalog.has_database(database.as_str()) {
+            return Err(WriteError::DatabaseNotFound(database.to_string()));
+        }
+        let schemas = match table {
+            Some(table) => catalog.table(database.as_str(), &table).into_iter().collect(),
+            None => catalog.tables(database.as_str()),
+        };
+        let snapshot = self.engine.snapshot();
+        let mut tables: Vec<TableId> = Vec::new();
+        for schema in schemas {
+            let Some(view) = snapshot.table(schema.id) else { continue };
+            if view.tombstones.len() >= limits::DELETES_PER_TABLE {
+                return Err(WriteError::Busy { retry_after: RETRY_AFTER });
+            }
+            tables.push(schema.id);
+        }
+        drop(snapshot);
+        if tables.is_empty() {
+            return Ok(());
+        }
+        self.commit(encode_batch(WriteBatch::of_deletes(vec![Delete { tables, times, tags }]))?).await
+    }
+}

@@ -1,0 +1,113 @@
+//! Tombstones: deletes that some source of rows has not had applied.
+//!
+//! A delete is a record of the log (see [`crate::model::Delete`]). When it becomes visible it seals the memtable of each
+//! of its tables, so that every source of rows is as a whole older or newer than it, and stands in the table's view
+//! as a tombstone. Whoever reads an older source leaves out what it hides ([`SortedRows::without`]): queries as long as
+//! they must, flushes and compactions for good.
+//!
+//! Invariants (DEL-1):
+//! - a tombstone hides rows of lower sequences and no others, before the last write wins between sources;
+//! - a file says which delete was applied to it last, and all before that one were; what a compaction makes of files
+//!   on both sides of a delete has had it applied;
+//! - before its record in the log may be trimmed a tombstone is an object in the table's folder ([`stored`]);
+//! - it goes when no source older than it is left that may hold a row of its times and has not had it applied.
+
+pub(crate) mod stored;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::memtable::SealedMemtable;
+use crate::model::{DataFile, Delete, Sequence, TableSchema, TagTest, TimeRange};
+use crate::rows::SortedRows;
+use crate::series::SeriesKey;
+
+/// A delete, as one table sees it.
+#[derive(Debug)]
+pub struct Tombstone {
+    /// The sequence of the delete: rows of lower ones are hidden.
+    pub sequence: Sequence,
+    /// The times of the hidden rows.
+    pub times: TimeRange,
+    /// What the tags of the hidden rows are.
+    pub tags: Vec<TagTest>,
+    /// Whether it is an object in the table's folder.
+    is_stored: AtomicBool,
+}
+
+/// Tombstones of one table, oldest first.
+pub type Tombstones = Vec<Arc<Tombstone>>;
+
+impl Tombstone {
+    /// The tombstone of a delete that is in the log and nowhere else.
+    #[must_use]
+    pub fn new(sequence: Sequence, delete: &Delete) -> Self {
+        let (times, tags) = (delete.times, delete.tags.clone());
+        Self { sequence, times, tags, is_stored: AtomicBool::new(false) }
+    }
+
+    /// Whether it may hide rows of a file.
+    #[must_use]
+    pub fn touches(&self, file: &DataFile) -> bool {
+        file.sequences.max < self.sequence
+            && file.deleted_up_to < self.sequence
+            && file.times.overlaps(&self.times)
+    }
+
+    /// Whether it hides every row of a file that it touches.
+    #[must_use]
+    pub fn covers(&self, file: &DataFile) -> bool {
+        self.tags.is_empty() && self.times.covers(&file.times)
+    }
+
+    /// Whether it may hide rows of a memtable.
+    #[must_use]
+    pub fn touches_sealed(&self, sealed: &SealedMemtable) -> bool {
+        sealed.sealed_at < self.sequence
+            && sealed.rows.times().is_some_and(|times| times.overlaps(&self.times))
+    }
+
+    /// Whether it hides rows of a series.
+    #[must_use]
+    pub fn covers_series(&self, schema: &TableSchema, key: &SeriesKey) -> bool {
+        let value = |tag: &str| schema.tag(tag).and_then(|position| key.tag(position));
+        self.tags.iter().all(|test| test.holds(value(&test.tag)))
+    }
+
+    fn is_stored(&self) -> bool {
+        self.is_stored.load(Ordering::Acquire)
+    }
+}
+
+/// The last delete of a table that is known: what reads with these tombstones has had all deletes up to it applied.
+#[must_use]
+pub fn last_of(tombstones: &[Arc<Tombstone>]) -> Sequence {
+    tombstones.last().map(|last| last.sequence).unwrap_or_default()
+}
+
+impl SortedRows {
+    /// The rows that none of `tombstones` hides, all of which are younger than the rows.
+    ///
+    /// # Errors
+    /// Those of [`SortedRows::keep`].
+    pub fn without(self, tombstones: &[Arc<Tombstone>], schema: &TableSchema) -> crate::error::Result<Self> {
+        if tombstones.is_empty() {
+            return Ok(self);
+        }
+        self.keep(|key, times| {
+            let covering = tombstones.iter().filter(|tombstone| tombstone.covers_series(schema, key));
+            let mut kept = vec![0..times.len()];
+            for tombstone in covering {
+                let from = times.partition_point(|time| *time < tombstone.times.min.nanos());
+                let to = from.max(times.partition_point(|time| *time <= tombstone.times.max.nanos()));
+                let cut = |range: std::ops::Range<usize>| {
+                    [range.start..range.end.min(from), range.start.max(to)..range.end]
+                };
+                kept = kept.into_iter().flat_map(cut).filter(|range| !range.is_empty()).collect();
+            }
+            kept
+        })
+    }
+}

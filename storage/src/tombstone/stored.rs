@@ -1,0 +1,120 @@
+//! Tombstones as objects in the folders of their tables: `{table}/_busbar/deletes/{sequence:016x}.json`.
+//!
+//! Readers of Delta Lake pass over what begins with `_`, and so does the vacuum. An object is written before the log is
+//! trimmed, read at open, and removed once nothing needs it. What a crash leaves of it is harmless: a tombstone that is
+//! read again hides nothing that is still wanted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use serde::{Deserialize, Serialize};
+
+use super::{Tombstone, Tombstones};
+use crate::engine::Shared;
+use crate::error::{Error, Result};
+use crate::flush::signed;
+use crate::layout;
+use crate::model::{Sequence, TableId, TableSchema, TagTest, TimeRange, Timestamp};
+
+/// The folder of tombstones in that of their table.
+pub(crate) const FOLDER: &str = "_busbar/deletes";
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Object {
+    sequence: u64,
+    min_time: i64,
+    max_time: i64,
+    tags: Vec<TagTest>,
+}
+
+/// Writes every tombstone of the view that is in the log only: afterwards its record may be trimmed (DEL-1).
+pub(crate) async fn put_all(shared: &Shared) -> Result<()> {
+    let snapshot = shared.view.snapshot();
+    for (id, view) in snapshot.tables().filter(|(_, view)| !view.tombstones.is_empty()) {
+        let schema = shared.schema(id)?;
+        for tombstone in view.tombstones.iter().filter(|tombstone| !tombstone.is_stored()) {
+            put(shared, &schema, tombstone).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn put(shared: &Shared, schema: &TableSchema, tombstone: &Tombstone) -> Result<()> {
+    let object = Object {
+        sequence: tombstone.sequence.get(),
+        min_time: tombstone.times.min.nanos(),
+        max_time: tombstone.times.max.nanos(),
+        tags: tombstone.tags.clone(),
+    };
+    let bytes = serde_json::to_vec(&object).map_err(|error| Error::Internal(error.to_string()))?;
+    shared.table_store.put(&path(schema, tombstone.sequence), signed::sign(bytes).into()).await?;
+    tombstone.is_stored.store(true, Ordering::Release);
+    fail::fail_point!("tombstone-after-put");
+    if !shared.view.has_tombstone(schema.id, tombstone.sequence) {
+        // Meanwhile a compaction has applied it to the last file, and found no object to remove.
+        remove(shared, schema, tombstone).await;
+    }
+    Ok(())
+}
+
+/// The tombstones in a table's folder, oldest first.
+pub(crate) async fn read_all(shared: &Shared, schema: &TableSchema) -> Result<Tombstones> {
+    let folder = Path::from(format!("{}/{FOLDER}", layout::table_folder(schema)));
+    let listed: Vec<_> = shared.table_store.list(Some(&folder)).try_collect().await?;
+    let mut tombstones = Tombstones::new();
+    for object in listed.iter().filter(|object| object.location.extension() == Some("json")) {
+        let bytes = shared.table_store.get(&object.location).await?.bytes().await?;
+        tombstones.push(Arc::new(parse(&object.location, &bytes)?));
+    }
+    tombstones.sort_by_key(|tombstone| tombstone.sequence);
+    Ok(tombstones)
+}
+
+/// The tombstone in an object.
+///
+/// # Errors
+/// [`Error::Damaged`] when it is not what was written.
+pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Tombstone> {
+    let damaged = |what: &str| {
+        Error::Damaged(format!(
+            "the delete in {path} {what}; restore the object from a backup, or remove it to bring back the rows that it hides"
+        ))
+    };
+    let content = signed::verified(bytes).ok_or_else(|| damaged("is not what was written"))?;
+    let object: Object =
+        serde_json::from_slice(content).map_err(|error| damaged(&format!("cannot be read: {error}")))?;
+    let times =
+        TimeRange::new(Timestamp::from_nanos(object.min_time), Timestamp::from_nanos(object.max_time));
+    let is_stored = AtomicBool::new(true);
+    Ok(Tombstone { sequence: Sequence::new(object.sequence), times, tags: object.tags, is_stored })
+}
+
+/// Forgets the tombstones that nothing needs any more, of all tables.
+///
+/// An object that cannot be removed is read again at the next start, hides nothing, and is removed then.
+pub(crate) async fn drop_settled(shared: &Shared) {
+    let snapshot = shared.view.snapshot();
+    let tables: Vec<TableId> =
+        snapshot.tables().filter(|(_, view)| !view.tombstones.is_empty()).map(|(id, _)| id).collect();
+    drop(snapshot);
+    for id in tables {
+        let settled = shared.view.take_settled(id);
+        let Ok(schema) = shared.schema(id) else { continue };
+        for tombstone in settled.iter().filter(|tombstone| tombstone.is_stored()) {
+            remove(shared, &schema, tombstone).await;
+        }
+    }
+}
+
+async fn remove(shared: &Shared, schema: &TableSchema, tombstone: &Tombstone) {
+    if let Err(error) = shared.table_store.delete(&path(schema, tombstone.sequence)).await {
+        tracing::warn!(%error, "the object of a delete that is applied everywhere could not be removed");
+    }
+}
+
+fn path(schema: &TableSchema, sequence: Sequence) -> Path {
+    Path::from(format!("{}/{FOLDER}/{:016x}.json", layout::table_folder(schema), sequence.get()))
+}
