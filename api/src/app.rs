@@ -308,6 +308,7 @@ fn engine_config(config: &Config) -> Result<EngineConfig, ConfigError> {
         memory_limit: config.write.memtable_bytes.0,
         consumers: vec![rules::CONSUMER],
         compaction: config.compaction(),
+        last_values: config.last_values(),
         vacuum: config.vacuum(),
         recovery: match config.log.recovery {
             Recovery::Strict => RecoveryMode::Strict,

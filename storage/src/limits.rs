@@ -27,6 +27,9 @@ pub const TEXT_VALUE_BYTES: usize = 1 << 20;
 /// log and 10 of a staged file, so 100,000 rows/s can be taken for 25 minutes and 10,000 for four hours.
 pub const DISK_BYTES: u64 = 10 << 30;
 
+/// Bytes of last values, by default: two million series of four fields, at some 110 bytes a series.
+pub const LAST_VALUE_BYTES: usize = 256 << 20;
+
 /// Series known at one time. A series costs about 190 bytes in memory, so this is about 1.9 GB at worst.
 pub const SERIES: usize = 10_000_000;
 

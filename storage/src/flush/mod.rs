@@ -32,6 +32,7 @@ pub(crate) use staging::{StagedSet, StagingArea};
 use crate::clock;
 use crate::engine::Shared;
 use crate::error::{Error, Result};
+use crate::last_value;
 use crate::memtable::SealedMemtable;
 use crate::model::{DataFile, FrameNumber, TableId};
 
@@ -152,6 +153,7 @@ impl State {
     async fn round(&mut self, shared: &Arc<Shared>, seal: bool) -> Result<()> {
         if seal {
             self.seal(shared);
+            last_value::follow_sealed(shared).await;
         }
         let staged = self.stage(shared).await;
         let published = self.publish(shared).await;
@@ -163,6 +165,7 @@ impl State {
             shared.trim_log(frame)?;
         }
         self.remove_replaced(shared);
+        last_value::save_due(shared).await;
         staged.and(published)
     }
 
