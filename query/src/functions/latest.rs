@@ -19,7 +19,8 @@ use datafusion::datasource::provider_as_source;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::functions::core::expr_fn::coalesce;
-use datafusion::functions_aggregate::expr_fn::{last_value, max};
+use datafusion::functions_aggregate::expr_fn::max;
+use datafusion::functions_aggregate::first_last::last_value_udaf;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{
     Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, TableProviderFilterPushDown, TableType, lit,
@@ -134,9 +135,11 @@ fn last_of_each(schema: &TableSchema) -> Result<Vec<Expr>> {
     let time = coalesce(vec![max(column(TIME_COLUMN)), lit(never)]);
     let mut all = vec![time.alias(TIME_COLUMN)];
     for field in &schema.fields {
-        let last = last_value(column(&field.name), vec![column(TIME_COLUMN).sort(true, false)]);
-        let last = last.filter(column(&field.name).is_not_null()).build()?;
-        all.push(last.alias(field.name.as_ref()));
+        let value = column(&field.name);
+        let has_one = value.clone().is_not_null();
+        // One builder for both: another one would lose the order.
+        let last = last_value_udaf().call(vec![value]).order_by(vec![column(TIME_COLUMN).sort(true, false)]);
+        all.push(last.filter(has_one).build()?.alias(field.name.as_ref()));
     }
     Ok(all)
 }

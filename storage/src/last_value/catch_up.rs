@@ -102,35 +102,29 @@ pub(super) fn catch_up(
     let Some(_turn) = turn else { return Ok(Reached::Behind) };
     let last_values = &shared.last_values;
     load(shared, followed)?;
-    loop {
-        let Some(view) = shared.view.snapshot().table(followed.table).cloned() else {
-            return Ok(Reached::View);
-        };
-        let (first, generation) = {
-            let state = followed.state.read();
-            if !state.is_kept {
-                return Ok(Reached::NotKept);
-            }
-            if state.position.covers(&view, &last_values.own) {
-                return Ok(Reached::View);
-            }
-            let is_in = |file: &Arc<DataFile>| state.position.covers_file(file, &last_values.own);
-            (view.files.iter().position(|file| !is_in(file)), state.generation)
-        };
-        // Looked up after the view, so it knows every column of its rows.
-        let schema = shared.schema(followed.table)?;
-        let fold = Fold { shared, followed, schema: &schema, view: &view, generation };
-        if let Some(first) = first {
-            let Some(reader) = &mut reader else { return Ok(Reached::Behind) };
-            fold.files(view.files.get(first..).unwrap_or_default(), reader)?;
+    let Some(view) = shared.view.snapshot().table(followed.table).cloned() else { return Ok(Reached::View) };
+    let first = {
+        let state = followed.state.read();
+        if !state.is_kept {
+            return Ok(Reached::NotKept);
         }
-        fold.memory()?;
-        let is_done = fold.finish();
-        last_values.keep_bound();
-        if is_done {
+        if state.position.covers(&view, &last_values.own) {
             return Ok(Reached::View);
         }
+        let is_in = |file: &Arc<DataFile>| state.position.covers_file(file, &last_values.own);
+        view.files.iter().position(|file| !is_in(file))
+    };
+    // Looked up after the view, so it knows every column of its rows.
+    let schema = shared.schema(followed.table)?;
+    let fold = Fold { shared, followed, schema: &schema, view: &view };
+    if let Some(first) = first {
+        let Some(reader) = &mut reader else { return Ok(Reached::Behind) };
+        fold.files(view.files.get(first..).unwrap_or_default(), reader)?;
     }
+    fold.memory()?;
+    fold.finish();
+    last_values.keep_bound();
+    Ok(if followed.state.read().is_kept { Reached::View } else { Reached::NotKept })
 }
 
 /// Takes over what is saved, once.
@@ -159,8 +153,6 @@ struct Fold<'a> {
     followed: &'a Followed,
     schema: &'a Arc<TableSchema>,
     view: &'a TableView,
-    /// That of the values when it was looked what they lack.
-    generation: u64,
 }
 
 impl Fold<'_> {
@@ -170,14 +162,14 @@ impl Fold<'_> {
         if files.len() > 1 {
             tracing::info!(table = %self.schema.name, files = files.len(), "files are read for last values");
         }
-        if let Some(position) = self.position(&mut self.followed.state.write()) {
+        if let Some(position) = self.followed.state.write().kept_position() {
             position.go_back_before(first);
         }
         let memory = self.view.memtables().filter_map(Memtable::sequences).map(|range| range.min).min();
         for (number, file) in files.iter().enumerate() {
             self.file(file, reader)?;
             let mut state = self.followed.state.write();
-            let Some(position) = self.position(&mut state) else { return Ok(()) };
+            let Some(position) = state.kept_position() else { return Ok(()) };
             let own = &self.shared.last_values.own;
             position.add_file(file, own);
             // What is folded so far need not be again, if no row in memory is older and no file is left of its flush.
@@ -234,22 +226,25 @@ impl Fold<'_> {
         Ok(())
     }
 
-    /// Notes that the view is in, with every row up to its newest, unless something was forgotten meanwhile.
-    fn finish(&self) -> bool {
+    /// Notes that the view is in, with every row up to its newest, unless the values were dropped.
+    fn finish(&self) {
         let mut state = self.followed.state.write();
-        let Some(position) = self.position(&mut state) else { return false };
+        let Some(position) = state.kept_position() else { return };
         let own = &self.shared.last_values.own;
         let files = self.view.files.iter().filter(|file| is_own(file, own));
         let files = files.map(|file| file.sequences.max).max().unwrap_or(Sequence::ZERO);
         let rows = self.view.memtables().filter_map(Memtable::sequences).map(|range| range.max).max();
         position.files = position.greatest().max(files).max(rows.unwrap_or_default());
         position.rows = position.files;
-        true
+        // What was merged has a name of ours now.
+        position.foreign.retain(|path, _| self.view.files.iter().any(|file| file.path == *path));
     }
+}
 
-    /// The position, unless values were forgotten or dropped since it was looked what they lack.
-    fn position<'a>(&self, state: &'a mut State) -> Option<&'a mut Position> {
-        (state.is_kept && state.generation == self.generation).then_some(&mut state.position)
+impl State {
+    /// The position, unless the values were dropped.
+    fn kept_position(&mut self) -> Option<&mut Position> {
+        self.is_kept.then_some(&mut self.position)
     }
 }
 

@@ -123,8 +123,6 @@ pub(super) struct State {
     saved: Position,
     is_loaded: bool,
     is_kept: bool,
-    /// Rises whenever values are forgotten, so that whoever catches up meanwhile begins again.
-    generation: u64,
 }
 
 impl LastValues {
@@ -153,7 +151,7 @@ impl LastValues {
 
     /// Takes away what a delete has hit: the values within `times` of the series for which `series` holds. Whoever
     /// reads the table next makes them anew from its sources, which must not give the deleted rows any more. What is
-    /// saved of the table is removed.
+    /// saved of the table is removed. Waits for whoever catches up.
     ///
     /// # Errors
     /// The failure of the disk: the deleted values may come back with a restart, so call it again.
@@ -165,7 +163,8 @@ impl LastValues {
         series: &dyn Fn(&SeriesKey) -> bool,
     ) -> Result<()> {
         let followed = self.followed(table);
-        // What is being saved may hold what was forgotten.
+        // What is being folded or saved may hold what was forgotten.
+        let _turn = followed.following.lock();
         let _saving = followed.saving.lock();
         {
             let mut state = followed.state.write();
@@ -175,7 +174,6 @@ impl LastValues {
                 state.position = Position::default();
             }
             state.saved = Position::default();
-            state.generation += 1;
         }
         self.place.remove(table)
     }
@@ -236,7 +234,6 @@ impl Followed {
             saved: Position::default(),
             is_loaded: false,
             is_kept: true,
-            generation: 0,
         };
         Self {
             table,
