@@ -309,6 +309,7 @@ fn engine_config(config: &Config) -> Result<EngineConfig, ConfigError> {
         series_memory: config.write.series_bytes.0,
         consumers: vec![rules::CONSUMER],
         compaction: config.compaction(),
+        last_values: config.last_values(),
         vacuum: config.vacuum(),
         recovery: match config.log.recovery {
             Recovery::Strict => RecoveryMode::Strict,

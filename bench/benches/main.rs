@@ -2,6 +2,7 @@
 
 mod flush;
 mod ingest;
+mod latest;
 mod log;
 mod parse;
 mod query;
@@ -18,6 +19,7 @@ fn main() {
     log::run(&mut criterion, scale);
     flush::run(&mut criterion, scale);
     query::run(&mut criterion, scale);
+    latest::run(&mut criterion, scale);
     criterion.final_summary();
 }
 

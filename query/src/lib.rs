@@ -10,6 +10,7 @@
 mod catalog;
 mod error;
 pub mod format;
+mod functions;
 pub mod limits;
 mod service;
 mod source;

@@ -14,6 +14,7 @@ pub mod disk;
 pub mod engine;
 mod error;
 mod flush;
+pub mod last_value;
 pub mod layout;
 pub mod limits;
 pub mod log;

@@ -35,6 +35,9 @@ pub const SERIES_BYTES: usize = 1 << 30;
 /// applies all of them at once; beyond this they come faster than that.
 pub const DELETES_PER_TABLE: usize = 1_000;
 
+/// Bytes of last values, by default: two million series of four fields, at some 110 bytes a series.
+pub const LAST_VALUE_BYTES: usize = 256 << 20;
+
 /// How far ahead of the engine's clock a row may lie: one day covers every time-zone mistake of a device
 /// clock, while a unit mistake (ms for ns) is still refused.
 pub const TIME_AHEAD_NS: i64 = 86_400_000_000_000;

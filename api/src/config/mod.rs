@@ -7,6 +7,7 @@
 //! - what is printed never holds a secret.
 
 mod compaction;
+mod last_values;
 mod load;
 mod quantity;
 mod render;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 pub use compaction::Compaction;
+pub use last_values::LastValues;
 pub use load::{ConfigError, load};
 pub use quantity::{ByteSize, Span};
 pub use render::render;
@@ -65,6 +67,8 @@ pub struct Config {
     pub store: Store,
     /// How files are merged.
     pub compaction: Compaction,
+    /// Last values.
+    pub last_values: LastValues,
     /// SQL.
     pub query: Query,
     /// What the process says of itself.
@@ -215,6 +219,7 @@ impl Default for Config {
             disk: Disk::default(),
             store: Store::default(),
             compaction: Compaction::default(),
+            last_values: LastValues::default(),
             query: Query::default(),
             logging: Logging::default(),
             tokens: Vec::new(),

@@ -358,6 +358,15 @@ pub const SETTINGS: &[Setting] = &[
         "How long a file stays after another has taken its place."
     ),
     setting!(
+        "last_values.max_bytes",
+        "BUSBAR_LAST_VALUES_MAX_BYTES",
+        "last-values-max-bytes",
+        "SIZE",
+        "\"256MiB\"",
+        last_values.max_bytes,
+        "Memory of last values; latest() of a table that does not fit is computed from its rows."
+    ),
+    setting!(
         "query.deadline",
         "BUSBAR_QUERY_DEADLINE",
         "query-deadline",

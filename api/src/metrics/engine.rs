@@ -47,6 +47,7 @@ impl Collector for EngineMetrics {
         let gauges = [
             ("busbar_queued_bytes", "Batches that wait for the log", self.ring.queued_bytes()),
             ("busbar_memtable_bytes", "Rows that are not in files yet", self.engine.memory_bytes()),
+            ("busbar_last_value_bytes", "Last values of all series", self.engine.last_value_bytes()),
             ("busbar_log_segments", "Segments of the log", self.engine.log_extent().0),
             ("tsdb_series", "Series in use", self.engine.series().len()),
             ("busbar_series_bytes", "The series index in memory", self.engine.series().memory_bytes()),

@@ -68,6 +68,21 @@ impl RequestCatalog {
     pub(crate) fn name(&self) -> &str {
         self.inner.database.as_deref().unwrap_or(NO_DATABASE)
     }
+
+    /// A table of the request's database, resolved once.
+    pub(crate) fn table(&self, name: &str) -> Option<Arc<Table>> {
+        let inner = &self.inner;
+        let database = inner.database.as_deref()?;
+        let mut resolved = inner.resolved.lock();
+        if let Some(table) = resolved.get(name) {
+            return Some(Arc::clone(table));
+        }
+        let schema = inner.source.engine.catalog().table(database, name)?;
+        let view = inner.snapshot.table(schema.id).cloned().unwrap_or_default();
+        let table = Arc::new(Table::new(schema, view, inner.source.engine.clone()));
+        resolved.insert(name.to_owned(), Arc::clone(&table));
+        Some(table)
+    }
 }
 
 impl fmt::Debug for RequestCatalog {
@@ -136,17 +151,7 @@ impl SchemaProvider for DatabaseTables {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
-        let inner = &self.catalog.inner;
-        let Some(database) = &inner.database else { return Ok(None) };
-        let mut resolved = inner.resolved.lock();
-        if let Some(table) = resolved.get(name) {
-            return Ok(Some(Arc::clone(table) as Arc<dyn TableProvider>));
-        }
-        let Some(schema) = inner.source.engine.catalog().table(database, name) else { return Ok(None) };
-        let view = inner.snapshot.table(schema.id).cloned().unwrap_or_default();
-        let table = Arc::new(Table::new(schema, view, inner.source.engine.clone()));
-        resolved.insert(name.to_owned(), Arc::clone(&table));
-        Ok(Some(table))
+        Ok(self.catalog.table(name).map(|table| table as Arc<dyn TableProvider>))
     }
 
     fn table_exist(&self, name: &str) -> bool {

@@ -26,6 +26,7 @@ use super::interrupt::{Interrupt, Interruptible};
 use super::memory::QueryMemory;
 use crate::catalog::{RequestCatalog, TABLES_SCHEMA};
 use crate::error::{Error, Result};
+use crate::functions::{LATEST, Latest};
 use crate::limits;
 use crate::source::{Source, Stores};
 
@@ -97,6 +98,7 @@ impl Sessions {
     /// A session for one query: takes the snapshot.
     pub(super) fn session(&self, database: Option<&str>, interrupt: &Interrupt) -> SessionContext {
         let catalog = RequestCatalog::new(self.source.clone(), database);
+        let latest = Arc::new(Latest(catalog.clone()));
         let mut config = self.template.config().clone();
         catalog.name().clone_into(&mut config.options_mut().catalog.default_catalog);
         let memory = QueryMemory::new(Arc::clone(&self.runtime.memory_pool), self.query_memory_bytes);
@@ -107,7 +109,9 @@ impl Sessions {
             .with_catalog_list(Arc::new(catalog))
             .with_physical_optimizer_rule(Arc::new(Interruptible::new(interrupt.clone())))
             .build();
-        SessionContext::new_with_state(state)
+        let session = SessionContext::new_with_state(state);
+        session.register_udtf(LATEST, latest);
+        session
     }
 }
 

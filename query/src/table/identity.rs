@@ -16,27 +16,27 @@ use storage::series::Series;
 
 /// Tests of identity, all of which must hold.
 #[derive(Debug, Clone)]
-pub(super) struct Identity {
+pub(crate) struct Identity {
     /// The times of the wanted rows; `None` when no time can satisfy the filters.
     pub(super) times: Option<TimeRange>,
     /// Tags that must have one of some values.
-    pub(super) tags: Vec<TagTest>,
+    pub(crate) tags: Vec<TagTest>,
     /// All tests that look at nothing but tags, for the files.
     pub(super) tag_filters: Vec<Expr>,
 }
 
 /// A tag that must have one of some values.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TagTest {
+pub(crate) struct TagTest {
     /// The tag's position in the table's schema.
-    pub(super) position: usize,
+    pub(crate) position: usize,
     /// The values.
-    pub(super) values: HashSet<String>,
+    pub(crate) values: HashSet<String>,
 }
 
 impl Identity {
     /// What `filters`, all of which must hold, say about identity.
-    pub(super) fn of(filters: &[Expr], schema: &TableSchema) -> Self {
+    pub(crate) fn of(filters: &[Expr], schema: &TableSchema) -> Self {
         let mut bounds = Bounds::default();
         let (mut tags, mut tag_filters) = (Vec::new(), Vec::new());
         for filter in filters.iter().flat_map(split_conjunction) {

@@ -40,7 +40,9 @@ use storage::model::{DataFile, FilePlace, TableSchema, TimeRange};
 use storage::tombstone::{Tombstone, Tombstones};
 use storage::view::TableView;
 
-use self::identity::Identity;
+pub(crate) use self::identity::Identity;
+pub(crate) use self::stored::engine_fault;
+
 use self::lanes::LanesExec;
 use self::last_write::{Inputs, LastWriteWinsExec};
 use self::logical_rows::{Columns, LogicalRowsExec, Pins};
@@ -61,6 +63,21 @@ impl Table {
     pub(crate) fn new(schema: Arc<TableSchema>, view: Arc<TableView>, engine: Engine) -> Self {
         let logical = schema.logical_arrow();
         Self { schema, view, engine, logical }
+    }
+
+    /// The table as storage knows it.
+    pub(crate) fn stored(&self) -> &Arc<TableSchema> {
+        &self.schema
+    }
+
+    /// What the query sees of it.
+    pub(crate) fn view(&self) -> &Arc<TableView> {
+        &self.view
+    }
+
+    /// The engine that it is of.
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) fn to_logical(
 }
 
 /// An error of storage, as DataFusion carries it.
-pub(super) fn engine_fault(error: storage::Error) -> DataFusionError {
+pub(crate) fn engine_fault(error: storage::Error) -> DataFusionError {
     DataFusionError::External(Box::new(error))
 }
 

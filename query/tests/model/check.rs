@@ -12,7 +12,7 @@ use storage::engine::Engine;
 use storage::model::{FieldValue, FilePlace};
 
 use super::question::{Question, Shape};
-use super::reference::{Fields, Rows, Tags, number, same_fields};
+use super::reference::{self, Fields, Rows, Tags, number, same_fields};
 use super::world::DATABASE;
 
 /// The names of tags; every other column but the time is a field.
@@ -110,7 +110,8 @@ pub(crate) async fn ask(
     question: &Question,
     all: Rows,
 ) -> query::Result<Result<(), String>> {
-    let expected = question.test.of(all);
+    let is_latest = matches!(question.shape, Shape::Latest);
+    let expected = question.test.of(if is_latest { reference::latest(&all) } else { all });
     let from = format!("FROM \"{}\" WHERE {}", question.table, question.test.sql());
     let answer = match question.shape {
         Shape::Rows => unique(rows(service, &format!("SELECT * {from}")).await?)
@@ -121,6 +122,9 @@ pub(crate) async fn ask(
             let same = unique(found).and_then(|found| compare(&found, &expected));
             if is_sorted { same } else { Err("the rows are not in the order of time".into()) }
         }
+        Shape::Latest => latest(service, &question.table, &question.test.sql())
+            .await?
+            .and_then(|found| compare(&found, &expected)),
         Shape::Newest(count) => {
             let found = rows(service, &format!("SELECT * {from} ORDER BY time DESC LIMIT {count}")).await?;
             newest(found, &expected, count)
@@ -133,6 +137,15 @@ pub(crate) async fn ask(
         }
     };
     Ok(answer.map_err(|why| format!("{from}: {why}")))
+}
+
+/// The last values of a table for which a test holds.
+pub(crate) async fn latest(
+    service: &QueryService,
+    table: &str,
+    test: &str,
+) -> query::Result<Result<Rows, String>> {
+    Ok(unique(rows(service, &format!("SELECT * FROM latest('{table}') WHERE {test}")).await?))
 }
 
 fn newest(found: Vec<Row>, expected: &Rows, count: usize) -> Result<(), String> {

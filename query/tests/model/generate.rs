@@ -155,8 +155,9 @@ fn question(random: &mut Random, tables: usize) -> Question {
         4 => Test::TemperatureAbove(f64::from(i32::try_from(random.below(8)).unwrap() - 2) / 2.0),
         _ => Test::NumberIs(i64::try_from(random.below(9)).unwrap() - 2),
     };
-    let shape = match random.below(4) {
+    let shape = match random.below(5) {
         0 => Shape::Rows,
+        3 => Shape::Latest,
         1 => Shape::Ordered,
         2 => Shape::Totals,
         _ => Shape::Newest(1 + usize::try_from(random.below(5)).unwrap()),

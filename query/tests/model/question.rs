@@ -34,6 +34,8 @@ pub(crate) enum Shape {
     Totals,
     /// The newest few.
     Newest(usize),
+    /// The last values of each series. The test is of those, not of the rows.
+    Latest,
 }
 
 impl Test {

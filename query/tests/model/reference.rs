@@ -52,6 +52,18 @@ impl Reference {
     }
 }
 
+/// One row for each series: the last value of each of its fields, and the greatest time of any.
+pub(crate) fn latest(rows: &Rows) -> Rows {
+    let mut series: BTreeMap<&Tags, (i64, Fields)> = BTreeMap::new();
+    // In the order of time, so what comes later is newer.
+    for ((time, tags), fields) in rows {
+        let last = series.entry(tags).or_default();
+        last.0 = *time;
+        last.1.extend(fields.clone());
+    }
+    series.into_iter().map(|(tags, (time, fields))| ((time, tags.clone()), fields)).collect()
+}
+
 /// The value as a number, if it is one that SQL may show as another type.
 pub(crate) fn number(value: &FieldValue) -> Option<f64> {
     match value {

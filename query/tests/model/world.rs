@@ -20,7 +20,7 @@ use super::generate::TABLES;
 use super::lines::{self, Line};
 use super::operation::{Deletion, End, Operation};
 use super::question::{Question, Shape};
-use super::reference::Reference;
+use super::reference::{self, Reference};
 
 /// The database of all tables.
 pub(crate) const DATABASE: &str = "building";
@@ -214,6 +214,8 @@ impl World {
         config.compaction.cpu_percent = 100;
         config.store.tables = TableStore::Given(Arc::new(store));
         config.vacuum = VacuumConfig { min_age: Duration::ZERO, keep_replaced: Duration::ZERO };
+        // Some flushes are saved, some are not.
+        config.last_values.save_files = 2;
         config.disk = disk;
         let (engine, committer) = Engine::open(config).await?;
         engine.catalog().create_database(&DatabaseName::new(DATABASE).unwrap())?;
@@ -360,6 +362,12 @@ impl World {
             let compared = check::unique(found?).and_then(|found| check::compare(&found, &expected));
             if let Err(why) = compared {
                 return Ok(Err(format!("all of {table}: {why}")));
+            }
+            let found = check::latest(&node.service, table, "true").await;
+            check::settle(&node.engine).await;
+            let compared = found?.and_then(|found| check::compare(&found, &reference::latest(&expected)));
+            if let Err(why) = compared {
+                return Ok(Err(format!("last values of {table}: {why}")));
             }
         }
         Ok(Ok(()))

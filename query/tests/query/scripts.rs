@@ -7,7 +7,9 @@ use std::path::Path;
 
 use arrow::array::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use query::ExternalTables;
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Runner};
+use storage::engine::EngineConfig;
 
 use super::world::World;
 
@@ -53,8 +55,13 @@ fn rows(batches: &[RecordBatch]) -> DBOutput<DefaultColumnType> {
 }
 
 async fn run(name: &str) {
+    run_with(name, |_| {}).await;
+}
+
+async fn run_with(name: &str, change: fn(&mut EngineConfig)) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/slt").join(name);
-    let mut runner = Runner::new(|| async { Ok(Script { world: World::new().await }) });
+    let world = move || World::with_engine(ExternalTables::default(), |_| {}, change);
+    let mut runner = Runner::new(|| async { Ok(Script { world: world().await }) });
     if let Err(error) = runner.run_file_async(path).await {
         panic!("{error}");
     }
@@ -91,4 +98,10 @@ scripts! {
     aggregates_and_limits_count_points_once: "aggregates.slt",
     the_catalog_shows_this_database_and_no_other: "catalog.slt",
     dashboards_get_what_they_ask_for: "dashboards.slt",
+    last_values_are_one_row_per_series: "latest.slt",
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn last_values_that_are_not_kept_are_the_same() {
+    run_with("latest.slt", |config| config.last_values.max_bytes = 0).await;
 }

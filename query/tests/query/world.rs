@@ -28,10 +28,20 @@ impl World {
     }
 
     pub(crate) async fn with(external: ExternalTables, change: impl FnOnce(&mut Settings)) -> Self {
+        Self::with_engine(external, change, |_| {}).await
+    }
+
+    /// One whose engine does not have the defaults.
+    pub(crate) async fn with_engine(
+        external: ExternalTables,
+        change: impl FnOnce(&mut Settings),
+        change_engine: impl FnOnce(&mut EngineConfig),
+    ) -> Self {
         let folder = TempDir::new().unwrap();
         let mut config = EngineConfig::new(folder.path().join("data"));
         config.segment_bytes = 1 << 20;
         config.compaction.enabled = false;
+        change_engine(&mut config);
         let (engine, committer) = Engine::open(config).await.unwrap();
         engine.catalog().create_database(&storage::model::DatabaseName::new(DATABASE).unwrap()).unwrap();
         let mut settings = Settings::new(folder.path().join("spill"));

@@ -31,6 +31,8 @@ use parking_lot::Mutex as SyncMutex;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
+pub(crate) use self::pace::Pace;
+
 use self::job::Outcome;
 use self::plan::{Job, Want};
 use crate::clock;

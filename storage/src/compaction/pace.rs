@@ -9,25 +9,25 @@ const SHORTEST_WORK: Duration = Duration::from_millis(5);
 
 /// Says how long to pause between pieces of work.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     percent: u32,
     since: Instant,
 }
 
 impl Pace {
     /// A pace of so many percent, from now.
-    pub(super) fn new(percent: u32) -> Self {
+    pub(crate) fn new(percent: u32) -> Self {
         Self { percent: percent.clamp(1, 100), since: clock::instant() }
     }
 
     /// How long to pause for the work since the last pause; `None` while that is short.
-    pub(super) fn due(&self) -> Option<Duration> {
+    pub(crate) fn due(&self) -> Option<Duration> {
         let worked = clock::instant().duration_since(self.since);
         (worked >= SHORTEST_WORK && self.percent < 100).then(|| pause_after(worked, self.percent))
     }
 
     /// Begins to count anew, after a pause.
-    pub(super) fn resume(&mut self) {
+    pub(crate) fn resume(&mut self) {
         self.since = clock::instant();
     }
 }

@@ -10,6 +10,7 @@
 //! definitions.log      what ids of trimmed segments mean: see [`definitions`]
 //! staged/              Parquet files on their way to the tables: see [`crate::flush`]
 //! tables/              Delta tables, when they are on the local disk
+//! last-values/         what [`crate::last_value`] has saved
 //! cache/               blocks of their files, when they are not: see [`crate::object::CachedStore`]
 //! ```
 
@@ -43,6 +44,7 @@ use crate::delta::TableLogs;
 use crate::disk::{Disk, LocalDisk};
 use crate::error::{Error, Result};
 use crate::flush::Flusher;
+use crate::last_value::{self, Follower, LastRows, LastValues, LastValuesConfig};
 use crate::limits;
 use crate::log::{EncodedDefinitions, Epoch, LogReader, LogWriter, RecoveryMode};
 use crate::model::{DataFile, FilePlace, FrameNumber, Sequence, TableId, TableSchema};
@@ -50,7 +52,7 @@ use crate::object::{StoreActivity, StoreSettings, VerifiedStore};
 use crate::series::SeriesIndex;
 use crate::tap::{CommittedGroup, Tap};
 use crate::vacuum::{self, VacuumConfig, Vacuumed};
-use crate::view::{Snapshot, View};
+use crate::view::{Snapshot, TableView, View};
 
 /// Settings of an engine.
 #[derive(Debug, Clone)]
@@ -81,6 +83,8 @@ pub struct EngineConfig {
     pub compaction: CompactionConfig,
     /// What is kept of files that no table has any more.
     pub vacuum: VacuumConfig,
+    /// Bounds of last values.
+    pub last_values: LastValuesConfig,
     /// Whether flush and compaction run when they are due; without it only when they are asked to.
     pub background: bool,
     /// The disk of everything but the lock: log, definitions, staged files and local tables.
@@ -105,6 +109,7 @@ impl EngineConfig {
             recovery: RecoveryMode::Strict,
             compaction: CompactionConfig::default(),
             vacuum: VacuumConfig::default(),
+            last_values: LastValuesConfig::default(),
             background: true,
             disk: Arc::new(LocalDisk),
         }
@@ -117,6 +122,7 @@ pub struct Engine {
     shared: Arc<Shared>,
     flusher: Arc<Flusher>,
     compactor: Arc<Compactor>,
+    follower: Arc<Follower>,
     _lock: Arc<lock::DirectoryLock>,
 }
 
@@ -129,6 +135,7 @@ pub(crate) struct Shared {
     pub(crate) definitions: Arc<DefinitionQueue>,
     pub(crate) view: View,
     pub(crate) tap: Tap,
+    pub(crate) last_values: LastValues,
     pub(crate) log: Mutex<LogWriter>,
     pub(crate) epoch: Epoch,
     pub(crate) durable_frame: Arc<AtomicU64>,
@@ -198,8 +205,9 @@ impl Engine {
         let shared = Arc::new(shared);
         let flusher = Arc::new(Flusher::start(Arc::clone(&shared), staged));
         let compactor = Arc::new(Compactor::start(Arc::clone(&shared)));
+        let follower = Arc::new(Follower::start(&shared));
         let committer = Committer::new(Arc::clone(&shared), sequence);
-        Ok((Self { shared, flusher, compactor, _lock: Arc::new(lock) }, committer))
+        Ok((Self { shared, flusher, compactor, follower, _lock: Arc::new(lock) }, committer))
     }
 
     /// Databases, tables and columns.
@@ -235,6 +243,36 @@ impl Engine {
     /// Says what a file must be, before it is read from [`store`](Self::store).
     pub fn expect(&self, file: &Arc<DataFile>) {
         self.shared.verified(file.place).expect(file);
+    }
+
+    /// The last values of a table, at least as of `view`, of which `schema` knows every column; `None` when they are
+    /// not kept, because they would take too much memory.
+    ///
+    /// # Errors
+    /// The failure of disk or object store, where files had to be read.
+    pub async fn last_values(
+        &self,
+        schema: &Arc<TableSchema>,
+        view: &Arc<TableView>,
+    ) -> Result<Option<LastRows>> {
+        last_value::read(&self.shared, schema, view).await
+    }
+
+    /// As [`LastValues::forget`].
+    #[cfg(test)]
+    pub(crate) fn forget_last_values(
+        &self,
+        table: TableId,
+        times: crate::model::TimeRange,
+        series: &dyn Fn(&crate::series::SeriesKey) -> bool,
+    ) -> Result<()> {
+        self.shared.last_values.forget(table, times, series)
+    }
+
+    /// Bytes of memory that last values take.
+    #[must_use]
+    pub fn last_value_bytes(&self) -> usize {
+        self.shared.last_values.bytes()
     }
 
     /// The settings.
@@ -360,7 +398,10 @@ impl Engine {
     pub async fn close(&self) -> Result<()> {
         self.shared.tap.close();
         self.compactor.stop().await;
-        self.flusher.stop().await
+        self.follower.stop().await;
+        let flushed = self.flusher.stop().await;
+        last_value::save_at_close(&self.shared).await;
+        flushed
     }
 }
 

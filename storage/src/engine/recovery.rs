@@ -26,8 +26,11 @@ use crate::engine::definitions;
 use crate::engine::salvage::{self, Unexplained};
 use crate::error::{Error, Result};
 use crate::flush::{StagedSet, StagingArea};
+use crate::last_value::{self, LastValues};
 use crate::layout;
-use crate::log::{EncodedDefinitions, LogReader, LogWriter, RecoveryMode, decode_definitions, decode_group};
+use crate::log::{
+    EncodedDefinitions, Epoch, LogReader, LogWriter, RecoveryMode, decode_definitions, decode_group,
+};
 use crate::model::{Change, FrameNumber, Sequence, TableId};
 use crate::object::{DurableLocalStore, REMOTE_STORE, VerifiedStore};
 use crate::series::SeriesIndex;
@@ -46,7 +49,7 @@ type Opened = (Shared, Vec<StagedSet>, Sequence);
 
 /// Opens the storage of a data directory that is locked.
 pub(super) async fn open(config: EngineConfig) -> Result<Opened> {
-    let shared = open_log(config)?;
+    let mut shared = open_log(config)?;
     let committed = await_tables(&shared).await?;
     let committed_up_to = |table: &TableId| committed.get(table).copied().unwrap_or_default();
     let staged = StagingArea::new(&shared).adopt(|set| committed_up_to(&set.table) >= set.sealed_at)?;
@@ -63,8 +66,14 @@ pub(super) async fn open(config: EngineConfig) -> Result<Opened> {
             greatest = greatest.max(last_of(&view.tombstones));
         });
     }
-    let replayed = replay(&shared, committed, &staged)?;
-    Ok((shared, staged, greatest.max(replayed)))
+    let newest = greatest.max(replay(&shared, committed, &staged)?);
+    shared.last_values = last_values(&shared.config, shared.epoch, newest);
+    last_value::refuse_foreign(&shared)?;
+    Ok((shared, staged, newest))
+}
+
+fn last_values(config: &EngineConfig, epoch: Epoch, newest: Sequence) -> LastValues {
+    LastValues::new(config.last_values.clone(), Arc::clone(&config.disk), &config.data_dir, (epoch, newest))
 }
 
 fn open_log(config: EngineConfig) -> Result<Shared> {
@@ -120,6 +129,7 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
     let disk_use = DiskUse::default();
     disk_use.set_log(log.bytes());
     Ok(Shared {
+        last_values: last_values(&config, log.epoch(), sequence),
         catalog,
         series,
         definitions,

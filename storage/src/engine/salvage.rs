@@ -18,6 +18,7 @@ use arrow::compute::filter;
 use super::{EngineConfig, Layout, Shared, definitions};
 use crate::catalog::Definition;
 use crate::error::Result;
+use crate::last_value;
 use crate::limits;
 use crate::log::{self, Survey, decode_group, encode_definitions};
 use crate::model::{ColumnId, FieldColumn, SeriesId, TableBatch, TableId, WriteBatch};
@@ -56,6 +57,7 @@ pub(super) fn mend_log(config: &EngineConfig) -> Result<()> {
     for loss in &survey.losses {
         tracing::error!(%loss, "the log has lost frames");
     }
+    last_value::remove_saved(&*config.disk, &config.data_dir)?;
     definitions::append(&*config.disk, &layout.definitions(), &encode_definitions(&ids.given(&survey))?)?;
     if let Some(report) = log::mend(&*config.disk, &layout.log(), &survey)? {
         let kept: PathBuf = layout.log().join("quarantined");

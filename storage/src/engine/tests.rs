@@ -51,7 +51,7 @@ impl Node {
         Self::open_with(config(folder)).await
     }
 
-    async fn open_with(config: EngineConfig) -> Self {
+    pub(crate) async fn open_with(config: EngineConfig) -> Self {
         let (engine, committer) = Engine::open(config).await.unwrap();
         Self { engine, committer }
     }

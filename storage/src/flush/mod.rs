@@ -33,6 +33,7 @@ pub(crate) use staging::{StagedSet, StagingArea};
 use crate::clock;
 use crate::engine::Shared;
 use crate::error::{Error, Result};
+use crate::last_value;
 use crate::memtable::SealedMemtable;
 use crate::model::{DataFile, FrameNumber, TableId};
 use crate::tombstone::stored;
@@ -155,6 +156,7 @@ impl State {
     async fn round(&mut self, shared: &Arc<Shared>, seal: bool) -> Result<()> {
         if seal {
             self.seal(shared);
+            last_value::follow_sealed(shared).await;
         }
         let staged = self.stage(shared).await;
         let published = self.publish(shared).await;
@@ -171,6 +173,7 @@ impl State {
             shared.trim_log(frame)?;
         }
         self.remove_replaced(shared);
+        last_value::save_due(shared).await;
         staged.and(published)
     }
 

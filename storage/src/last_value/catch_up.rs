@@ -1,0 +1,268 @@
+//! Catching up with the view: folds what is not in yet.
+//!
+//! Invariants: one thread at a time catches up with a table, and with the newest view there is, so nobody folds what an
+//! older view ends with over newer values. Values are readable meanwhile, and are as new as some view only when
+//! [`Position::covers`] says so. What fails half-way is folded again from where the position says.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::StreamExt;
+use object_store::ObjectStore;
+use tokio::runtime::Handle;
+
+use super::position::{Position, is_own};
+use super::rows::LastRows;
+use super::values::TableValues;
+use super::{Followed, LastValues, State};
+use crate::clock;
+use crate::compaction::Pace;
+use crate::engine::Shared;
+use crate::error::{Error, Result};
+use crate::memtable::Memtable;
+use crate::model::{DataFile, Sequence, TableId, TableSchema};
+use crate::parquet_file::read_sorted;
+use crate::view::TableView;
+
+/// How files are read.
+pub(super) struct FileReader {
+    pub(super) handle: Handle,
+    /// The reading ends early when it is set.
+    pub(super) cancelled: Arc<AtomicBool>,
+    /// Pauses between batches, where nobody waits.
+    pub(super) pace: Option<Pace>,
+}
+
+/// How far catching up came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reached {
+    /// The view is covered.
+    View,
+    /// Files must be read first.
+    Behind,
+    /// The values of the table are not kept.
+    NotKept,
+}
+
+/// The last values of a table, at least as of `view`; `None` when they are not kept.
+///
+/// # Errors
+/// The failure of store or disk.
+pub(crate) async fn read(
+    shared: &Arc<Shared>,
+    schema: &Arc<TableSchema>,
+    view: &Arc<TableView>,
+) -> Result<Option<LastRows>> {
+    let followed = shared.last_values.followed(schema.id);
+    *followed.asked.lock() = Some(clock::instant());
+    if !followed.is_covered(view, &shared.last_values.own) {
+        let (shared, for_thread) = (Arc::clone(shared), Arc::clone(&followed));
+        let reader = FileReader { handle: Handle::current(), cancelled: Arc::default(), pace: None };
+        let caught_up = tokio::task::spawn_blocking(move || catch_up(&shared, &for_thread, Some(reader)));
+        caught_up.await.map_err(|error| Error::Internal(format!("catching up ended badly: {error}")))??;
+    }
+    let is_kept = followed.state.read().is_kept;
+    Ok(is_kept.then(|| LastRows::new(followed, Arc::clone(schema))))
+}
+
+/// Catches up with all tables that have sealed memtables, from memory.
+pub(crate) async fn follow_sealed(shared: &Arc<Shared>) {
+    let shared = Arc::clone(shared);
+    let follow = move || {
+        let snapshot = shared.view.snapshot();
+        let sealed = snapshot.tables().filter(|(_, view)| !view.sealed.is_empty());
+        let tables: Vec<TableId> = sealed.map(|(table, _)| table).collect();
+        drop(snapshot);
+        for table in tables {
+            follow(&shared, &shared.last_values.followed(table));
+        }
+    };
+    if let Err(error) = tokio::task::spawn_blocking(follow).await {
+        tracing::error!(%error, "following a flush ended badly");
+    }
+}
+
+/// Catches up with a table from memory, or leaves it to the follower. Whatever fails is only put off.
+pub(super) fn follow(shared: &Shared, followed: &Followed) {
+    match catch_up(shared, followed, None) {
+        Ok(Reached::View | Reached::NotKept) => {}
+        Ok(Reached::Behind) => shared.last_values.fell_behind(followed),
+        Err(error) => tracing::warn!(%error, "last values could not be followed; the next reader will"),
+    }
+}
+
+/// Folds what the view has and the values lack. Without a reader nothing is waited for, neither files nor others who
+/// catch up.
+pub(super) fn catch_up(
+    shared: &Shared,
+    followed: &Followed,
+    mut reader: Option<FileReader>,
+) -> Result<Reached> {
+    let turn = if reader.is_some() { Some(followed.following.lock()) } else { followed.following.try_lock() };
+    let Some(_turn) = turn else { return Ok(Reached::Behind) };
+    let last_values = &shared.last_values;
+    load(shared, followed)?;
+    let Some(view) = shared.view.snapshot().table(followed.table).cloned() else { return Ok(Reached::View) };
+    let first = {
+        let state = followed.state.read();
+        if !state.is_kept {
+            return Ok(Reached::NotKept);
+        }
+        if state.position.covers(&view, &last_values.own) {
+            return Ok(Reached::View);
+        }
+        let is_in = |file: &Arc<DataFile>| state.position.covers_file(file, &last_values.own);
+        view.files.iter().position(|file| !is_in(file))
+    };
+    // Looked up after the view, so it knows every column of its rows.
+    let schema = shared.schema(followed.table)?;
+    let fold = Fold { shared, followed, schema: &schema, view: &view };
+    if let Some(first) = first {
+        let Some(reader) = &mut reader else { return Ok(Reached::Behind) };
+        fold.files(view.files.get(first..).unwrap_or_default(), reader)?;
+    }
+    fold.memory()?;
+    fold.finish();
+    last_values.keep_bound();
+    Ok(if followed.state.read().is_kept { Reached::View } else { Reached::NotKept })
+}
+
+/// Takes over what is saved, once.
+fn load(shared: &Shared, followed: &Followed) -> Result<()> {
+    if followed.state.read().is_loaded {
+        return Ok(());
+    }
+    let (schema, last_values) = (shared.schema(followed.table)?, &shared.last_values);
+    let loaded = last_values.place.load(&schema, last_values.newest)?;
+    let mut state = followed.state.write();
+    // A delete may have come meanwhile, and then nothing that was saved counts.
+    if !state.is_loaded
+        && let Some((values, position)) = loaded
+    {
+        state.values = values;
+        state.saved = position.clone();
+        state.position = position;
+    }
+    state.is_loaded = true;
+    Ok(())
+}
+
+/// One table, brought up to one view.
+struct Fold<'a> {
+    shared: &'a Shared,
+    followed: &'a Followed,
+    schema: &'a Arc<TableSchema>,
+    view: &'a TableView,
+}
+
+impl Fold<'_> {
+    /// Folds files that follow each other up to the newest.
+    fn files(&self, files: &[Arc<DataFile>], reader: &mut FileReader) -> Result<()> {
+        let Some(first) = files.first() else { return Ok(()) };
+        if files.len() > 1 {
+            tracing::info!(table = %self.schema.name, files = files.len(), "files are read for last values");
+        }
+        if let Some(position) = self.followed.state.write().kept_position() {
+            position.go_back_before(first);
+        }
+        let memory = self.view.memtables().filter_map(Memtable::sequences).map(|range| range.min).min();
+        for (number, file) in files.iter().enumerate() {
+            self.file(file, reader)?;
+            let mut state = self.followed.state.write();
+            let Some(position) = state.kept_position() else { return Ok(()) };
+            let own = &self.shared.last_values.own;
+            position.add_file(file, own);
+            // What is folded so far need not be again, if no row in memory is older and no file is left of its flush.
+            let upper = file.sequences.max;
+            let is_last_of_its_flush = files.get(number + 1).is_none_or(|next| next.sequences.max > upper);
+            if is_own(file, own) && is_last_of_its_flush && memory.is_none_or(|memory| upper < memory) {
+                position.files = position.files.max(upper);
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&self, file: &Arc<DataFile>, reader: &mut FileReader) -> Result<()> {
+        // A damaged row must not become a last value.
+        let store = self.shared.verified(file.place);
+        store.expect(file);
+        let opened = read_sorted(Arc::clone(store) as Arc<dyn ObjectStore>, Arc::clone(self.schema), file);
+        let mut rows = reader.handle.block_on(opened)?.rows;
+        while let Some(batch) = reader.handle.block_on(rows.next()) {
+            if reader.cancelled.load(Ordering::Relaxed) {
+                return Err(Error::Closing);
+            }
+            if !self.followed.state.read().is_kept {
+                return Ok(());
+            }
+            self.fold(|values| values.fold_sorted(self.schema, &batch?))?;
+            self.shared.last_values.keep_bound();
+            if let Some(pace) = &mut reader.pace
+                && let Some(pause) = pace.due()
+            {
+                reader.handle.block_on(tokio::time::sleep(pause));
+                pace.resume();
+            }
+        }
+        Ok(())
+    }
+
+    /// Folds what is in memory and not in yet.
+    fn memory(&self) -> Result<()> {
+        for chunk in self.view.memtables().flat_map(Memtable::chunks) {
+            if !self.followed.state.read().position.covers_chunk(chunk) {
+                self.fold(|values| values.fold_batch(self.schema, &self.shared.series, &chunk.batch))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn fold(&self, fold: impl FnOnce(&mut TableValues) -> Result<()>) -> Result<()> {
+        let mut state = self.followed.state.write();
+        if state.is_kept {
+            fold(&mut state.values)?;
+            self.followed.bytes.store(state.values.bytes(), Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Notes that the view is in, with every row up to its newest, unless the values were dropped.
+    fn finish(&self) {
+        let mut state = self.followed.state.write();
+        let Some(position) = state.kept_position() else { return };
+        let own = &self.shared.last_values.own;
+        let files = self.view.files.iter().filter(|file| is_own(file, own));
+        let files = files.map(|file| file.sequences.max).max().unwrap_or(Sequence::ZERO);
+        let rows = self.view.memtables().filter_map(Memtable::sequences).map(|range| range.max).max();
+        position.files = position.greatest().max(files).max(rows.unwrap_or_default());
+        position.rows = position.files;
+        // What was merged has a name of ours now.
+        position.foreign.retain(|path, _| self.view.files.iter().any(|file| file.path == *path));
+    }
+}
+
+impl State {
+    /// The position, unless the values were dropped.
+    fn kept_position(&mut self) -> Option<&mut Position> {
+        self.is_kept.then_some(&mut self.position)
+    }
+}
+
+impl Followed {
+    fn is_covered(&self, view: &TableView, own: &str) -> bool {
+        let state = self.state.read();
+        state.is_loaded && state.is_kept && state.position.covers(view, own)
+    }
+}
+
+impl LastValues {
+    /// A table that fell behind; it is not any more.
+    pub(super) fn next_behind(&self) -> Option<TableId> {
+        self.behind.lock().pop_first()
+    }
+
+    fn fell_behind(&self, followed: &Followed) {
+        self.behind.lock().insert(followed.table);
+        self.behind_wanted.notify_one();
+    }
+}

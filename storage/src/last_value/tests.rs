@@ -1,0 +1,266 @@
+//! Last values against a plain fold of all rows, through flushes, restarts and damage.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, StringArray};
+use arrow::datatypes::{Float64Type, Int32Type, TimestampNanosecondType};
+use arrow::record_batch::RecordBatch;
+use proptest::prelude::*;
+
+use super::TagTest;
+use super::column::{Column, Pick};
+use crate::engine::EngineConfig;
+use crate::engine::tests::{Node, Row, config};
+use crate::model::{FieldType, TimeRange, Timestamp};
+use crate::object::TableStore;
+use crate::series::SeriesKey;
+
+/// By host: the greatest time, and its value.
+type Last = BTreeMap<String, (i64, f64)>;
+
+fn saving(folder: &Path) -> EngineConfig {
+    let mut config = EngineConfig { background: false, ..config(folder) };
+    config.last_values.save_files = 1;
+    config
+}
+
+async fn batch(node: &Node, hosts: Option<&[&str]>) -> RecordBatch {
+    let schema = node.engine.catalog().table("db", "t").unwrap();
+    let snapshot = node.engine.snapshot();
+    let view = snapshot.table(schema.id).cloned().unwrap_or_default();
+    let rows = node.engine.last_values(&schema, &view).await.unwrap().expect("last values are kept");
+    let values: HashSet<String> = hosts.unwrap_or_default().iter().map(|host| (*host).to_owned()).collect();
+    let test = TagTest { position: 0, values: &values };
+    let slots = rows.select(if hosts.is_some() { std::slice::from_ref(&test) } else { &[] });
+    rows.batch(&slots, &[0, 1, 2], Timestamp::from_nanos(i64::MIN)).unwrap()
+}
+
+async fn last(node: &Node) -> Last {
+    by_host(&batch(node, None).await)
+}
+
+fn by_host(batch: &RecordBatch) -> Last {
+    let hosts = batch.column(0).as_dictionary::<Int32Type>().downcast_dict::<StringArray>().unwrap();
+    let times = batch.column(1).as_primitive::<TimestampNanosecondType>();
+    let values = batch.column(2).as_primitive::<Float64Type>();
+    let row = |row: usize| {
+        let host = arrow::array::ArrayAccessor::value(&hosts, row).to_owned();
+        (host, (times.value(row), values.value(row)))
+    };
+    (0..batch.num_rows()).map(row).collect()
+}
+
+/// The fold of everything that a query sees.
+async fn expected(node: &Node) -> Last {
+    let rows = node.read("t").await;
+    rows.into_iter().map(|((host, time), value)| (host, (time, value))).collect()
+}
+
+async fn check(node: &Node, when: &str) {
+    assert_eq!(last(node).await, expected(node).await, "{when}");
+}
+
+const BATCHES: [&[Row]; 4] = [
+    &[("a", 5, 1.0), ("b", 5, 2.0), ("a", 5, 3.0)],
+    &[("a", 4, 4.0), ("b", 6, 5.0), ("c", i64::MIN, 6.0)],
+    &[("b", 6, 7.0), ("d", 1, 8.0), ("a", 5, 9.0)],
+    &[("c", 2, 10.0), ("b", 1, 11.0), ("d", 86_400_000_000_001, 12.0)],
+];
+
+#[tokio::test]
+async fn last_values_are_exact_through_flush_close_and_kill() {
+    for (asks, closes) in [(true, true), (true, false), (false, true), (false, false)] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut node = Node::open_with(saving(folder.path())).await;
+        for rows in BATCHES {
+            node.write(&[("t", rows)]);
+            if asks {
+                check(&node, "in memory").await;
+            }
+            node.engine.flush().await.unwrap();
+            node.write(&[("t", &[("a", 5, rows[0].2 + 0.5)])]);
+            let Node { engine, committer } = node;
+            drop(committer);
+            if closes {
+                engine.close().await.unwrap();
+            }
+            drop(engine);
+            node = Node::open_with(saving(folder.path())).await;
+            if asks {
+                check(&node, "after a restart").await;
+            }
+        }
+        check(&node, "in the end").await;
+        node.engine.compact(true).await.unwrap();
+        check(&node, "merged").await;
+    }
+}
+
+fn saved(folder: &Path) -> Vec<std::path::PathBuf> {
+    let found = std::fs::read_dir(folder.join(super::saved::FOLDER));
+    found.map(|found| found.map(|entry| entry.unwrap().path()).collect()).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn saved_values_that_are_damaged_are_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Node::open_with(saving(folder.path())).await;
+    node.write(&[("t", BATCHES[0])]);
+    node.engine.flush().await.unwrap();
+    node.engine.close().await.unwrap();
+    drop(node);
+    let path = saved(folder.path()).pop().expect("values are saved");
+    let whole = std::fs::read(&path).unwrap();
+    for at in (0..whole.len()).step_by(9) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        std::fs::write(&path, &bytes).unwrap();
+        let node = Node::open_with(saving(folder.path())).await;
+        check(&node, "made anew").await;
+    }
+    std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    check(&Node::open_with(saving(folder.path())).await, "cut").await;
+}
+
+#[tokio::test]
+async fn saved_values_are_used_and_need_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Node::open_with(saving(folder.path())).await;
+    node.write(&[("t", BATCHES[0])]);
+    node.engine.flush().await.unwrap();
+    let expected = expected(&node).await;
+    drop(node);
+    for file in std::fs::read_dir(folder.path().join("tables/db")).unwrap() {
+        for date in std::fs::read_dir(file.unwrap().path()).unwrap() {
+            let date = date.unwrap().path();
+            if date.file_name().unwrap().to_string_lossy().starts_with("busbar_date") {
+                std::fs::remove_dir_all(date).unwrap();
+            }
+        }
+    }
+    assert_eq!(last(&Node::open_with(saving(folder.path())).await).await, expected);
+}
+
+#[tokio::test]
+async fn rows_of_another_node_are_in_after_a_restart_also_when_they_were_merged_before_anyone_asked() {
+    let (mine, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = Arc::new(object_store::memory::InMemory::new());
+    let shared = |folder: &Path| {
+        let mut config = saving(folder);
+        config.store.tables = TableStore::Given(store.clone());
+        config
+    };
+    let mut node = Node::open_with(shared(mine.path())).await;
+    let mut other = Node::open_with(shared(theirs.path())).await;
+    for (round, (rows, late)) in BATCHES.iter().zip(BATCHES.iter().rev()).enumerate() {
+        node.write(&[("t", rows)]);
+        other.write(&[("t", late)]);
+        other.engine.flush().await.unwrap();
+        node.engine.flush().await.unwrap();
+        check(&node, "without the other's").await;
+        drop(node);
+        node = Node::open_with(shared(mine.path())).await;
+        if round % 2 == 1 {
+            node.engine.compact(true).await.unwrap();
+            drop(node);
+            node = Node::open_with(shared(mine.path())).await;
+        }
+        check(&node, "with the other's").await;
+    }
+}
+
+#[tokio::test]
+async fn forgotten_values_are_made_anew_from_what_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Node::open_with(saving(folder.path())).await;
+    for rows in BATCHES {
+        node.write(&[("t", rows)]);
+        node.engine.flush().await.unwrap();
+    }
+    let id = node.engine.catalog().table("db", "t").unwrap().id;
+    let before = last(&node).await;
+    assert_eq!(saved(folder.path()).len(), 1);
+    let times = TimeRange::new(Timestamp::from_nanos(6), Timestamp::from_nanos(7));
+    node.engine.forget_last_values(id, times, &|key: &SeriesKey| key.tag(0) == Some("b")).unwrap();
+    assert_eq!(saved(folder.path()).len(), 0);
+    // Nothing is deleted here, so the same comes back.
+    assert_eq!(last(&node).await, before);
+    node.engine.flush().await.unwrap();
+    assert_eq!(saved(folder.path()).len(), 1);
+}
+
+#[tokio::test]
+async fn a_table_that_takes_too_much_memory_is_not_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = saving(folder.path());
+    config.last_values.max_bytes = 100;
+    let mut node = Node::open_with(config).await;
+    node.write(&[("t", BATCHES[0])]);
+    let schema = node.engine.catalog().table("db", "t").unwrap();
+    for _ in 0..2 {
+        let view = node.engine.snapshot().table(schema.id).cloned().unwrap();
+        assert!(node.engine.last_values(&schema, &view).await.unwrap().is_none());
+        assert_eq!(node.engine.last_value_bytes(), 0);
+        node.engine.flush().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_test_of_a_tag_finds_the_series_that_came_before_and_after_its_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Node::open_with(saving(folder.path())).await;
+    node.write(&[("t", BATCHES[0])]);
+    let found = by_host(&batch(&node, Some(&["a", "d", "x"])).await);
+    assert_eq!(found.into_keys().collect::<Vec<_>>(), ["a"]);
+    node.write(&[("t", BATCHES[2])]);
+    let found = by_host(&batch(&node, Some(&["a", "d", "x"])).await);
+    assert_eq!(found.into_keys().collect::<Vec<_>>(), ["a", "d"]);
+}
+
+#[test]
+fn of_the_two_columns_of_a_field_the_later_write_wins() {
+    let mut column = Column::new(FieldType::Integer);
+    column.resize(2);
+    let picks = [0, 1, 2].map(|row| Pick { slot: 1, row });
+    let narrow: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None, Some(7)]));
+    let wide: ArrayRef = Arc::new(Float64Array::from(vec![None, Some(1.5), None]));
+    column.fold(&picks[..1], &[5, 5, 5], Some(&narrow), None).unwrap();
+    assert_eq!(column.field_type(), FieldType::Integer);
+    column.fold(&picks, &[5, 5, 5], Some(&narrow), Some(&wide)).unwrap();
+    let shown = column.gather(&[0, 1], &arrow::datatypes::DataType::Float64, i64::MIN).unwrap();
+    assert_eq!(shown.as_primitive::<Float64Type>(), &Float64Array::from(vec![None, Some(7.0)]));
+    assert!(column.gather(&[1], &arrow::datatypes::DataType::Int64, i64::MIN).is_err());
+}
+
+proptest! {
+    /// Whatever is folded again, in order and up to the end, changes nothing.
+    #[test]
+    fn folding_again_from_anywhere_changes_nothing(
+        rows in proptest::collection::vec((0..3_u32, 0..4_i64, proptest::option::of(any::<bool>())), 1..40),
+        from in 0..40_usize,
+    ) {
+        let times: Vec<i64> = rows.iter().map(|row| if row.1 == 0 { i64::MIN } else { row.1 }).collect();
+        let texts: ArrayRef =
+            Arc::new(rows.iter().map(|row| row.2.map(|value| value.to_string())).collect::<StringArray>());
+        let truths: ArrayRef = Arc::new(rows.iter().map(|row| row.2).collect::<BooleanArray>());
+        let picks: Vec<Pick> =
+            (0_u32..).zip(&rows).map(|(row, (slot, ..))| Pick { slot: *slot, row }).collect();
+        for (values, field_type) in [(texts, FieldType::Text), (truths, FieldType::Boolean)] {
+            let mut column = Column::new(field_type);
+            column.resize(3);
+            column.fold(&picks, &times, Some(&values), None).unwrap();
+            column.fold(&picks[from.min(picks.len())..], &times, Some(&values), None).unwrap();
+            for slot in 0..3 {
+                let of_slot = picks.iter().filter(|pick| pick.slot == slot && values.is_valid(pick.row as usize));
+                let wanted = of_slot.max_by_key(|pick| times[pick.row as usize]);
+                prop_assert_eq!(column.time(slot), wanted.map(|pick| times[pick.row as usize]));
+                let found = column.gather(&[slot], values.data_type(), i64::MIN).unwrap();
+                if let Some(pick) = wanted {
+                    prop_assert_eq!(&found.to_data(), &values.slice(pick.row as usize, 1).to_data());
+                }
+            }
+        }
+    }
+}
