@@ -98,7 +98,7 @@ impl TableProvider for Table {
             sources.push(RowSource::File(Arc::clone(file), tombstones));
         }
         let memory = memory::wanted_rows(&self.schema, &self.view, &self.engine, &identity, state).await?;
-        sources.extend(memory.map(RowSource::Memory));
+        sources.extend(memory.into_iter().map(RowSource::Memory));
         let scan = Scan {
             table: Arc::clone(&self.schema),
             positions,
