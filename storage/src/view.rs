@@ -151,6 +151,11 @@ impl TableView {
             || self.sealed.iter().any(|sealed| tombstone.touches_sealed(sealed))
     }
 
+    /// The deletes that hide nothing here any more.
+    pub(crate) fn settled_tombstones(&self) -> impl Iterator<Item = &Arc<Tombstone>> {
+        self.tombstones.iter().filter(|tombstone| !self.needs(tombstone))
+    }
+
     /// Adds a delete, unless it hides nothing here or is known.
     pub(crate) fn add_tombstone(&mut self, tombstone: Arc<Tombstone>) {
         let place = self.tombstones.partition_point(|other| other.sequence < tombstone.sequence);
@@ -244,17 +249,15 @@ impl View {
         of_table.into_iter().flatten().any(|tombstone| tombstone.sequence == sequence)
     }
 
-    /// Takes away the deletes of a table that hide nothing there any more.
-    pub(crate) fn take_settled(&self, id: TableId) -> Tombstones {
+    /// Takes away those of a table's deletes that hide nothing there any more, as was found before.
+    pub(crate) fn take_settled(&self, id: TableId, found: &[Arc<Tombstone>]) -> Tombstones {
         let mut guard = self.state.write();
-        let is_settled = |table: &Arc<TableView>| table.tombstones.iter().any(|it| !table.needs(it));
-        if !guard.tables.get(&id).is_some_and(is_settled) {
-            return Tombstones::new();
-        }
+        let is_found = |it: &Arc<Tombstone>| found.iter().any(|other| Arc::ptr_eq(it, other));
         let Some(table) = Arc::make_mut(&mut guard).tables.get_mut(&id) else { return Tombstones::new() };
         let table = Arc::make_mut(table);
-        let (needed, settled): (Tombstones, Tombstones) =
-            std::mem::take(&mut table.tombstones).into_iter().partition(|it| table.needs(it));
+        let (needed, settled): (Tombstones, Tombstones) = std::mem::take(&mut table.tombstones)
+            .into_iter()
+            .partition(|it| !is_found(it) || table.needs(it));
         table.tombstones = needed;
         settled
     }

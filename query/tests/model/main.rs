@@ -60,7 +60,7 @@ fn run(seed: u64, operations: &[Operation]) -> Outcome {
         for (number, operation) in operations.iter().enumerate() {
             let done = AssertUnwindSafe(world.run(operation)).catch_unwind().await;
             let done = done.unwrap_or_else(|panic| Err(text_of(&*panic)));
-            done.map_err(|why| format!("operation {number}, {operation:?}: {why}"))?;
+            done.map_err(|why| format!("operation {number}, {operation:?}: {why}\n{}", world.describe()))?;
         }
         Ok((world.trace(), world.tally()))
     };

@@ -195,6 +195,22 @@ impl World {
         self.node.as_ref().expect("a restart ends with an open engine")
     }
 
+    /// What the engine has, for a report.
+    pub(crate) fn describe(&self) -> String {
+        let Some(node) = &self.node else { return "  no engine is open".into() };
+        let snapshot = node.engine.snapshot();
+        let mut text = format!("  as of {:?}, log {:?}", snapshot.sequence(), node.engine.log_extent());
+        for (id, view) in snapshot.tables() {
+            text += &format!("\n  table {id}: {} rows in memory", view.memory_rows());
+            for file in &view.files {
+                let (rows, sequences, deleted) = (file.rows, file.sequences, file.deleted_up_to);
+                text += &format!("\n    {} {rows} rows, {sequences:?}, deleted up to {deleted:?}", file.path);
+            }
+            view.tombstones.iter().for_each(|tombstone| text += &format!("\n    {tombstone:?}"));
+        }
+        text
+    }
+
     fn engine(&self) -> &Engine {
         &self.node().engine
     }

@@ -266,7 +266,7 @@ impl Engine {
         times: crate::model::TimeRange,
         series: &dyn Fn(&crate::series::SeriesKey) -> bool,
     ) -> Result<()> {
-        self.shared.last_values.forget(table, times, series)
+        self.shared.last_values.forget(table, (Sequence::ZERO, times), series)
     }
 
     /// Bytes of memory that last values take.

@@ -11,7 +11,7 @@ use futures::StreamExt;
 use object_store::ObjectStore;
 use tokio::runtime::Handle;
 
-use super::position::{Position, is_own};
+use super::position::{Position, applied_deletes, is_own};
 use super::rows::LastRows;
 use super::values::TableValues;
 use super::{Followed, LastValues, State};
@@ -19,9 +19,10 @@ use crate::clock;
 use crate::compaction::Pace;
 use crate::engine::Shared;
 use crate::error::{Error, Result};
-use crate::memtable::Memtable;
+use crate::memtable::{Chunk, Memtable, RowFilter, sort_rows};
 use crate::model::{DataFile, Sequence, TableId, TableSchema};
 use crate::parquet_file::read_sorted;
+use crate::series::SeriesKey;
 use crate::view::TableView;
 
 /// How files are read.
@@ -103,6 +104,9 @@ pub(super) fn catch_up(
     let last_values = &shared.last_values;
     load(shared, followed)?;
     let Some(view) = shared.view.snapshot().table(followed.table).cloned() else { return Ok(Reached::View) };
+    // Looked up after the view, so it knows every column of its rows.
+    let schema = shared.schema(followed.table)?;
+    forget_deleted(followed, &view, &schema);
     let first = {
         let state = followed.state.read();
         if !state.is_kept {
@@ -114,8 +118,6 @@ pub(super) fn catch_up(
         let is_in = |file: &Arc<DataFile>| state.position.covers_file(file, &last_values.own);
         view.files.iter().position(|file| !is_in(file))
     };
-    // Looked up after the view, so it knows every column of its rows.
-    let schema = shared.schema(followed.table)?;
     let fold = Fold { shared, followed, schema: &schema, view: &view };
     if let Some(first) = first {
         let Some(reader) = &mut reader else { return Ok(Reached::Behind) };
@@ -125,6 +127,29 @@ pub(super) fn catch_up(
     fold.finish();
     last_values.keep_bound();
     Ok(if followed.state.read().is_kept { Reached::View } else { Reached::NotKept })
+}
+
+/// Takes away what deletes have hit that the values do not know of. If it was the last of anything, the one before it
+/// is only in the sources: all are to be folded anew.
+fn forget_deleted(followed: &Followed, view: &TableView, schema: &TableSchema) {
+    let mut state = followed.state.write();
+    let known = state.position.deleted;
+    for tombstone in view.tombstones.iter().filter(|tombstone| tombstone.sequence > known) {
+        let covers = |key: &SeriesKey| tombstone.covers_series(schema, key);
+        if state.values.forget(tombstone.times, &covers) {
+            state.position = Position::default();
+        }
+        state.position.deleted = tombstone.sequence;
+    }
+    state.position.deleted = state.position.deleted.max(known);
+    let applied = applied_deletes(view);
+    if applied > state.position.deleted {
+        // What it has hit is not known any more.
+        if state.is_kept {
+            state.values = TableValues::default();
+        }
+        state.position = Position { deleted: applied, ..Position::default() };
+    }
 }
 
 /// Takes over what is saved, once.
@@ -188,6 +213,7 @@ impl Fold<'_> {
         store.expect(file);
         let opened = read_sorted(Arc::clone(store) as Arc<dyn ObjectStore>, Arc::clone(self.schema), file);
         let mut rows = reader.handle.block_on(opened)?.rows;
+        let tombstones = self.view.tombstones_of(file);
         while let Some(batch) = reader.handle.block_on(rows.next()) {
             if reader.cancelled.load(Ordering::Relaxed) {
                 return Err(Error::Closing);
@@ -195,7 +221,8 @@ impl Fold<'_> {
             if !self.followed.state.read().is_kept {
                 return Ok(());
             }
-            self.fold(|values| values.fold_sorted(self.schema, &batch?))?;
+            let batch = batch?.without(&tombstones, self.schema)?;
+            self.fold(|values| values.fold_sorted(self.schema, &batch))?;
             self.shared.last_values.keep_bound();
             if let Some(pace) = &mut reader.pace
                 && let Some(pause) = pace.due()
@@ -209,9 +236,18 @@ impl Fold<'_> {
 
     /// Folds what is in memory and not in yet.
     fn memory(&self) -> Result<()> {
-        for chunk in self.view.memtables().flat_map(Memtable::chunks) {
-            if !self.followed.state.read().position.covers_chunk(chunk) {
-                self.fold(|values| values.fold_batch(self.schema, &self.shared.series, &chunk.batch))?;
+        let series = &self.shared.series;
+        for group in self.view.memtable_groups() {
+            let is_in = |chunk: &Arc<Chunk>| self.followed.state.read().position.covers_chunk(chunk);
+            let mut chunks = group.memtables.iter().flat_map(|memtable| memtable.chunks());
+            if group.tombstones.is_empty() {
+                for chunk in chunks.filter(|chunk| !is_in(chunk)) {
+                    self.fold(|values| values.fold_batch(self.schema, series, &chunk.batch))?;
+                }
+            } else if chunks.any(|chunk| !is_in(chunk)) {
+                let rows = sort_rows(group.memtables.iter().copied(), self.schema, series, RowFilter::ALL)?;
+                let rows = rows.without(&group.tombstones, self.schema)?;
+                self.fold(|values| values.fold_sorted(self.schema, &rows))?;
             }
         }
         Ok(())

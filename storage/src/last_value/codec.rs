@@ -39,6 +39,7 @@ pub(super) fn encode_head(
     bytes.extend_from_slice(&schema.id.get().to_le_bytes());
     bytes.extend_from_slice(&position.files.get().to_le_bytes());
     bytes.extend_from_slice(&position.rows.get().to_le_bytes());
+    bytes.extend_from_slice(&position.deleted.get().to_le_bytes());
     bytes.extend_from_slice(&count(position.foreign.len())?.to_le_bytes());
     for (path, upper) in &position.foreign {
         bytes.extend_from_slice(&upper.get().to_le_bytes());
@@ -74,6 +75,7 @@ pub(super) fn decode(epoch: Epoch, schema: &TableSchema, bytes: &[u8]) -> Result
     let mut position = Position {
         files: Sequence::new(input.u64()?),
         rows: Sequence::new(input.u64()?),
+        deleted: Sequence::new(input.u64()?),
         ..Position::default()
     };
     for _ in 0..input.u32()? {

@@ -47,11 +47,12 @@ use self::saved::Place;
 use self::values::TableValues;
 use crate::disk::Disk;
 use crate::engine::Shared;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::limits;
 use crate::log::Epoch;
-use crate::model::{Sequence, TableId, TimeRange};
+use crate::model::{Sequence, TableId, TableSchema, TimeRange};
 use crate::series::SeriesKey;
+use crate::tombstone::Tombstones;
 use crate::view::TableView;
 
 /// Bounds of last values.
@@ -149,17 +150,16 @@ impl LastValues {
         self.tables.lock().values().map(|followed| followed.bytes.load(Ordering::Relaxed)).sum()
     }
 
-    /// Takes away what a delete has hit: the values within `times` of the series for which `series` holds. Whoever
+    /// Takes away what `delete` has hit: the values within `times` of the series for which `series` holds. Whoever
     /// reads the table next makes them anew from its sources, which must not give the deleted rows any more. What is
-    /// saved of the table is removed. Waits for whoever catches up.
+    /// saved of the table is removed: to be called before nothing remembers the delete. Waits for whoever catches up.
     ///
     /// # Errors
     /// The failure of the disk: the deleted values may come back with a restart, so call it again.
-    #[cfg_attr(not(test), expect(dead_code, reason = "deletes are not there yet"))]
     pub(crate) fn forget(
         &self,
         table: TableId,
-        times: TimeRange,
+        (delete, times): (Sequence, TimeRange),
         series: &dyn Fn(&SeriesKey) -> bool,
     ) -> Result<()> {
         let followed = self.followed(table);
@@ -171,8 +171,10 @@ impl LastValues {
             // What is not loaded is not loaded any more: it is on the disk, where it is removed.
             state.is_loaded = true;
             if state.values.forget(times, series) {
-                state.position = Position::default();
+                let deleted = state.position.deleted;
+                state.position = Position { deleted, ..Position::default() };
             }
+            state.position.deleted = state.position.deleted.max(delete);
             state.saved = Position::default();
         }
         self.place.remove(table)
@@ -245,6 +247,15 @@ impl Followed {
         }
     }
 
+    /// Whether a delete was applied to the values and to what is saved of them.
+    fn has_applied(&self, delete: Sequence) -> bool {
+        let state = self.state.read();
+        let saves_nothing = state.saved == Position::default();
+        state.is_loaded
+            && state.position.deleted >= delete
+            && (saves_nothing || state.saved.deleted >= delete)
+    }
+
     /// Drops the values for good; returns the bytes that they had.
     fn drop_values(&self) -> usize {
         let mut state = self.state.write();
@@ -263,6 +274,31 @@ impl Followed {
         let least_bytes = least_bytes.max(state.values.bytes() as u64 / 4);
         unsaved().count() >= least_files || unsaved().map(|file| file.bytes).sum::<u64>() >= least_bytes
     }
+}
+
+/// Makes sure that nothing of what these deletes have hit is left, neither in memory nor saved: afterwards nothing
+/// remembers them.
+///
+/// # Errors
+/// The failure of the disk.
+pub(crate) async fn settle(
+    shared: &Arc<Shared>,
+    schema: &Arc<TableSchema>,
+    deletes: Tombstones,
+) -> Result<()> {
+    let (shared, schema) = (Arc::clone(shared), Arc::clone(schema));
+    let settle = move || {
+        let followed = shared.last_values.followed(schema.id);
+        for tombstone in &deletes {
+            if !followed.has_applied(tombstone.sequence) {
+                let covers = |key: &SeriesKey| tombstone.covers_series(&schema, key);
+                shared.last_values.forget(schema.id, (tombstone.sequence, tombstone.times), &covers)?;
+            }
+        }
+        Ok(())
+    };
+    let settled = tokio::task::spawn_blocking(settle).await;
+    settled.map_err(|error| Error::Internal(format!("settling a delete ended badly: {error}")))?
 }
 
 /// Saves what is due after a flush.

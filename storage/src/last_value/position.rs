@@ -9,6 +9,7 @@ use object_store::path::Path;
 
 use crate::memtable::Chunk;
 use crate::model::{DataFile, FilePlace, Sequence};
+use crate::tombstone::last_of;
 use crate::view::TableView;
 
 /// See the module's header.
@@ -20,6 +21,8 @@ pub(super) struct Position {
     pub(super) rows: Sequence,
     /// Files of other logs that are in, and the upper ends of their sequences.
     pub(super) foreign: BTreeMap<Path, Sequence>,
+    /// What deletes up to here have hit is not in.
+    pub(super) deleted: Sequence,
 }
 
 impl Position {
@@ -46,6 +49,7 @@ impl Position {
     pub(super) fn covers(&self, view: &TableView, own: &str) -> bool {
         let last = view.memtables().filter_map(|memtable| memtable.chunks().last());
         last.into_iter().all(|chunk| self.covers_chunk(chunk))
+            && last_delete(view) <= self.deleted
             && view.files.iter().all(|file| self.covers_file(file, own))
     }
 
@@ -63,6 +67,16 @@ impl Position {
             self.foreign.insert(file.path.clone(), file.sequences.max);
         }
     }
+}
+
+/// The last delete that is known to a view, or was applied to a file of it.
+pub(super) fn last_delete(view: &TableView) -> Sequence {
+    applied_deletes(view).max(last_of(&view.tombstones))
+}
+
+/// The last delete that was applied to a file of a view; the view need not know it any more.
+pub(super) fn applied_deletes(view: &TableView) -> Sequence {
+    view.files.iter().map(|file| file.deleted_up_to).max().unwrap_or_default()
 }
 
 /// Whether a file holds rows of this log, whose epoch is `own`: a flush or a merge of this node has named it.

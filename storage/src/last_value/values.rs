@@ -28,6 +28,8 @@ pub(super) struct TableValues {
     hasher: FixedState,
     by_key: HashTable<u32>,
     by_id: HashMap<u32, u32, FixedState>,
+    /// How often the index had forgotten series when `by_id` was begun: afterwards an id may mean another one.
+    forgettings: u32,
     /// By the position of the field in the schema; none where no value has come yet.
     columns: BTreeMap<usize, Column>,
     tags: Vec<TagIndex>,
@@ -67,6 +69,10 @@ impl TableValues {
         index: &SeriesIndex,
         rows: &TableBatch,
     ) -> Result<()> {
+        if self.forgettings != index.forgettings() {
+            self.by_id.clear();
+            self.forgettings = index.forgettings();
+        }
         let mut picks = Vec::with_capacity(rows.rows());
         let mut last = None;
         for (row, id) in rows.series.iter().copied().enumerate() {

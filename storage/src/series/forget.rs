@@ -61,6 +61,7 @@ impl SeriesIndex {
             return 0;
         }
         let round = self.round_to_forget_before(needed, excess / self.bytes_per_series() + 1);
+        self.forgettings.fetch_add(1, Ordering::Relaxed);
         // Aliases first: one that stays has told its series when it was used before the series is looked at.
         for shard in &self.aliases {
             let mut shard = shard.write();
@@ -85,6 +86,12 @@ impl SeriesIndex {
         self.slots.write().pages.retain(|_, slot| slot.is_some());
         self.measure();
         forgotten
+    }
+
+    /// How often series were forgotten: since the last time, an id that is not pinned may have come to mean another.
+    #[must_use]
+    pub fn forgettings(&self) -> u32 {
+        self.forgettings.load(Ordering::Relaxed)
     }
 
     /// Everything that is held now.

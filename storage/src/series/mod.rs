@@ -106,6 +106,8 @@ pub struct SeriesIndex {
     /// Series that were born or restored since the round began.
     born: AtomicUsize,
     bytes: AtomicUsize,
+    /// How often it has forgotten series.
+    forgettings: AtomicU32,
     /// Bytes that the index may take, and at how many it begins to forget.
     max_bytes: usize,
     room: usize,
@@ -162,6 +164,7 @@ impl SeriesIndex {
             rounds: Rounds::default(),
             born: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
+            forgettings: AtomicU32::new(0),
             max_bytes,
             room: max_bytes / 2,
             definitions,

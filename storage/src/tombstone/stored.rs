@@ -16,6 +16,7 @@ use super::{Tombstone, Tombstones};
 use crate::engine::Shared;
 use crate::error::{Error, Result};
 use crate::flush::signed;
+use crate::last_value;
 use crate::layout;
 use crate::model::{Sequence, TableId, TableSchema, TagTest, TimeRange, Timestamp};
 
@@ -95,14 +96,21 @@ pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Tombstone> {
 /// Forgets the tombstones that nothing needs any more, of all tables.
 ///
 /// An object that cannot be removed is read again at the next start, hides nothing, and is removed then.
-pub(crate) async fn drop_settled(shared: &Shared) {
+pub(crate) async fn drop_settled(shared: &Arc<Shared>) {
     let snapshot = shared.view.snapshot();
-    let tables: Vec<TableId> =
-        snapshot.tables().filter(|(_, view)| !view.tombstones.is_empty()).map(|(id, _)| id).collect();
+    let tables: Vec<(TableId, Tombstones)> = snapshot
+        .tables()
+        .map(|(id, view)| (id, view.settled_tombstones().cloned().collect::<Tombstones>()))
+        .filter(|(_, settled)| !settled.is_empty())
+        .collect();
     drop(snapshot);
-    for id in tables {
-        let settled = shared.view.take_settled(id);
+    for (id, settled) in tables {
         let Ok(schema) = shared.schema(id) else { continue };
+        if let Err(error) = last_value::settle(shared, &schema, settled.clone()).await {
+            tracing::warn!(%error, "saved last values that a delete has hit could not be removed; it is tried again");
+            continue;
+        }
+        let settled = shared.view.take_settled(id, &settled);
         for tombstone in settled.iter().filter(|tombstone| tombstone.is_stored()) {
             remove(shared, &schema, tombstone).await;
         }
