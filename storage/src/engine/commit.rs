@@ -108,6 +108,7 @@ impl<'a> Appended<'a> {
         let shared = &self.committer.shared;
         let synced = shared.log.lock().sync();
         shared.noting_fault(synced)?;
+        shared.definitions.synced(&self.committer.definitions);
         shared.logged.lock().append(&mut self.committer.definitions);
         Ok(Durable { appended: self })
     }

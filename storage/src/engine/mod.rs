@@ -16,6 +16,7 @@
 mod commit;
 pub(crate) mod definitions;
 mod disk_use;
+mod kept;
 pub(crate) mod lock;
 mod recovery;
 mod salvage;
@@ -37,7 +38,7 @@ pub use commit::{Appended, Committer, Durable, Visible};
 
 use self::disk_use::DiskUse;
 use crate::catalog::{Catalog, Definition, DefinitionQueue};
-use crate::clock;
+use crate::clock::{self, WallClock};
 use crate::compaction::{CompactionConfig, Compactor};
 use crate::delta::TableLogs;
 use crate::disk::{Disk, LocalDisk};
@@ -45,8 +46,9 @@ use crate::error::{Error, Result};
 use crate::flush::Flusher;
 use crate::limits;
 use crate::log::{Epoch, LogReader, LogWriter, RecoveryMode};
-use crate::model::{DataFile, FilePlace, FrameNumber, Sequence, TableId, TableSchema};
+use crate::model::{DataFile, FilePlace, FrameNumber, Retention, Sequence, TableId, TableSchema};
 use crate::object::{StoreActivity, StoreSettings, VerifiedStore};
+use crate::retention::{Dropped, RetentionJob};
 use crate::series::SeriesIndex;
 use crate::tap::{CommittedGroup, Tap};
 use crate::vacuum::{self, VacuumConfig, Vacuumed};
@@ -79,6 +81,10 @@ pub struct EngineConfig {
     pub compaction: CompactionConfig,
     /// What is kept of files that no table has any more.
     pub vacuum: VacuumConfig,
+    /// How long rows are kept for which neither table nor database says anything.
+    pub retention: Retention,
+    /// The clock by which rows expire.
+    pub clock: WallClock,
     /// Whether flush and compaction run when they are due; without it only when they are asked to.
     pub background: bool,
     /// The disk of everything but the lock: log, definitions, staged files and local tables.
@@ -102,6 +108,8 @@ impl EngineConfig {
             recovery: RecoveryMode::Strict,
             compaction: CompactionConfig::default(),
             vacuum: VacuumConfig::default(),
+            retention: Retention::FOREVER,
+            clock: WallClock::default(),
             background: true,
             disk: Arc::new(LocalDisk),
         }
@@ -114,6 +122,7 @@ pub struct Engine {
     shared: Arc<Shared>,
     flusher: Arc<Flusher>,
     compactor: Arc<Compactor>,
+    retention: Arc<RetentionJob>,
     _lock: Arc<lock::DirectoryLock>,
 }
 
@@ -146,6 +155,8 @@ pub(crate) struct Shared {
     /// Wakes the compactor when there are new files.
     pub(crate) compact_wanted: Notify,
     pub(crate) tables: TableLogs,
+    /// What has expired and was dropped since the start.
+    pub(crate) expired: Mutex<Dropped>,
     pub(crate) table_store: Arc<dyn ObjectStore>,
     pub(crate) staged_store: Arc<dyn ObjectStore>,
     /// The two stores for readers of data files.
@@ -195,8 +206,9 @@ impl Engine {
         let shared = Arc::new(shared);
         let flusher = Arc::new(Flusher::start(Arc::clone(&shared), staged));
         let compactor = Arc::new(Compactor::start(Arc::clone(&shared)));
+        let retention = Arc::new(RetentionJob::start(&shared));
         let committer = Committer::new(Arc::clone(&shared), sequence);
-        Ok((Self { shared, flusher, compactor, _lock: Arc::new(lock) }, committer))
+        Ok((Self { shared, flusher, compactor, retention, _lock: Arc::new(lock) }, committer))
     }
 
     /// Databases, tables and columns.
@@ -349,7 +361,7 @@ impl Engine {
         vacuum::run(&self.shared).await
     }
 
-    /// Stops the compactor, and the flusher after a last flush and ends the tap. Drop the [`Committer`] first: rows that it
+    /// Stops what looks after files, and the flusher after a last flush and ends the tap. Drop the [`Committer`] first: rows that it
     /// commits afterwards stay in the log and come back at the next start.
     ///
     /// # Errors
@@ -357,6 +369,7 @@ impl Engine {
     pub async fn close(&self) -> Result<()> {
         self.shared.tap.close();
         self.compactor.stop().await;
+        self.retention.stop().await;
         self.flusher.stop().await
     }
 }

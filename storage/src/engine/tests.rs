@@ -4,6 +4,7 @@
 
 mod compaction;
 mod faults;
+mod properties;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -49,7 +50,7 @@ impl Node {
         Self::open_with(config(folder)).await
     }
 
-    async fn open_with(config: EngineConfig) -> Self {
+    pub(crate) async fn open_with(config: EngineConfig) -> Self {
         let (engine, committer) = Engine::open(config).await.unwrap();
         Self { engine, committer }
     }
