@@ -34,7 +34,13 @@ pub(crate) enum Operation {
     PowerOffAfter(u64),
     /// The process ends, and a new one starts. The start itself is cut short as well after so many changes.
     Restart(End, Option<u64>),
-    // Retention and deletes go here, with a line each in `World::run` and `Reference`.
+    /// Time goes on by so many nanoseconds.
+    Pass(i64),
+    /// The rows of a table are kept for so many hours, if that is less than before.
+    Keep(String, u64),
+    /// Files in which all rows have expired are dropped.
+    DropExpired,
+    // Deletes go here, with a line each in `World::run` and `Reference`.
 }
 
 /// How a process ends.

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::hash::Hasher;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use query::{ExternalTables, QueryService, Settings, Source};
+use storage::clock::WallClock;
 use storage::disk::sim::SimDisk;
 use storage::engine::{Committer, Engine, EngineConfig};
 use storage::log::encode_batch;
-use storage::model::{DatabaseName, FieldType, FieldValue};
+use storage::model::{DatabaseName, FieldType, FieldValue, Timestamp, WriteBatch};
 use storage::object::{DurableLocalStore, FaultyStore, StoreFaults, TableStore};
 use storage::vacuum::VacuumConfig;
 use tempfile::TempDir;
@@ -21,6 +23,7 @@ use super::lines::{self, Line};
 use super::operation::{End, Operation};
 use super::question::{Question, Shape};
 use super::reference::Reference;
+use super::retention::{self, Undecided};
 
 /// The database of all tables.
 pub(crate) const DATABASE: &str = "building";
@@ -34,11 +37,16 @@ pub(crate) struct World {
     disk: SimDisk,
     faults: Arc<StoreFaults>,
     node: Option<Node>,
+    seed: u64,
+    /// The time by which rows expire.
+    pub(super) now: Arc<AtomicI64>,
     /// Failures of the disk when the node was opened: later ones excuse what fails.
     failures: u64,
     store_fails: bool,
     store_is_down: bool,
-    reference: Reference,
+    pub(super) reference: Reference,
+    /// A retention that was declared and may not be durable.
+    pub(super) undecided_retention: Option<Undecided>,
     /// A write that was sent and not acknowledged: after the restart it is there, or it is not.
     undecided: Option<Vec<Line>>,
     history: std::hash::DefaultHasher,
@@ -56,7 +64,7 @@ struct Node {
 }
 
 /// How far a write came.
-enum Written {
+pub(super) enum Written {
     Acknowledged,
     /// Nothing of it is in the log.
     Refused(storage::Error),
@@ -71,10 +79,13 @@ impl World {
             disk: SimDisk::new(seed),
             faults: Arc::new(StoreFaults::new(seed)),
             node: None,
+            seed,
+            now: Arc::new(AtomicI64::new(retention::BEGINNING)),
             failures: 0,
             store_fails: false,
             store_is_down: false,
             reference: Reference::default(),
+            undecided_retention: None,
             undecided: None,
             history: std::hash::DefaultHasher::new(),
             tally: Tally::default(),
@@ -92,7 +103,7 @@ impl World {
         self.tally
     }
 
-    fn count(&mut self, what: impl Into<String>) {
+    pub(super) fn count(&mut self, what: impl Into<String>) {
         *self.tally.entry(what.into()).or_default() += 1;
     }
 
@@ -135,6 +146,11 @@ impl World {
             }
             Operation::PowerOffAfter(changes) => self.disk.turn_off_after(*changes),
             Operation::Restart(end, again) => self.restart(*end, *again).await?,
+            Operation::Pass(nanos) => {
+                self.now.fetch_add(*nanos, Ordering::Relaxed);
+            }
+            Operation::Keep(table, hours) => self.keep(table, *hours)?,
+            Operation::DropExpired => self.drop_expired().await?,
         }
         if self.disk.is_off() {
             self.count("power off in between");
@@ -149,7 +165,7 @@ impl World {
         self.node.as_ref().expect("a restart ends with an open engine")
     }
 
-    fn engine(&self) -> &Engine {
+    pub(super) fn engine(&self) -> &Engine {
         &self.node().engine
     }
 
@@ -168,8 +184,11 @@ impl World {
         config.store.tables = TableStore::Given(Arc::new(store));
         config.vacuum = VacuumConfig { min_age: Duration::ZERO, keep_replaced: Duration::ZERO };
         config.disk = disk;
+        let now = Arc::clone(&self.now);
+        config.clock = WallClock::of(move || Timestamp::from_nanos(now.load(Ordering::Relaxed)));
         let (engine, committer) = Engine::open(config).await?;
         engine.catalog().create_database(&DatabaseName::new(DATABASE).unwrap())?;
+        retention::declare_tables(engine.catalog(), self.seed)?;
         let mut settings = Settings::new(self.folder.path().join("spill"));
         settings.threads = 2;
         settings.deadline = Duration::from_secs(600);
@@ -179,7 +198,7 @@ impl World {
     }
 
     /// Passes over an error that a fault has brought about.
-    fn excuse<E: std::fmt::Display + std::fmt::Debug>(
+    pub(super) fn excuse<E: std::fmt::Display + std::fmt::Debug>(
         &mut self,
         what: &str,
         done: Result<(), E>,
@@ -200,8 +219,14 @@ impl World {
     }
 
     fn commit(&mut self, lines: &[Line]) -> Written {
+        let engine = self.engine();
+        let batch = lines::batch(DATABASE, lines, engine.catalog(), engine.series());
+        self.commit_batch(batch)
+    }
+
+    /// Commits a batch, and with it every definition that waits.
+    pub(super) fn commit_batch(&mut self, batch: WriteBatch) -> Written {
         let node = self.node.as_mut().expect("a restart ends with an open engine");
-        let batch = lines::batch(DATABASE, lines, node.engine.catalog(), node.engine.series());
         let appended = match node.committer.append(vec![encode_batch(batch).unwrap()]) {
             Ok(appended) => appended,
             Err(error) => return Written::Refused(error),
@@ -209,6 +234,7 @@ impl World {
         match appended.sync() {
             Ok(durable) => {
                 durable.publish();
+                self.undecided_retention = None;
                 Written::Acknowledged
             }
             Err(error) => Written::Unsynced(error),
@@ -277,7 +303,7 @@ impl World {
         if !check::has_columns(&node.engine, &question.table, &columns) {
             return Ok(());
         }
-        let rows = self.reference.rows(&question.table);
+        let rows = self.reference.rows(&question.table, self.now.load(Ordering::Relaxed));
         let answer = check::ask(&node.service, question, rows).await;
         check::settle(&node.engine).await;
         match answer {
@@ -303,7 +329,7 @@ impl World {
     async fn differs_from(&self, reference: &Reference) -> query::Result<Result<(), String>> {
         let node = self.node();
         for table in TABLES {
-            let expected = reference.rows(table);
+            let expected = reference.rows(table, self.now.load(Ordering::Relaxed));
             if !check::has_columns(&node.engine, table, &[]) {
                 if expected.is_empty() {
                     continue;
@@ -356,6 +382,7 @@ impl World {
         let node = self.open().await.map_err(|error| format!("the engine does not start: {error}"))?;
         self.node = Some(node);
         self.failures = self.disk.failures();
+        self.decide_retention()?;
         self.decide().await
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use arrow::array::RecordBatch;
 use futures::TryStreamExt;
 use query::{ExternalTables, QueryService, Result, Settings, Source};
+use storage::clock::WallClock;
 use storage::engine::{Committer, Engine, EngineConfig};
 use storage::log::encode_batch;
 use storage::model::TableId;
@@ -28,9 +29,23 @@ impl World {
     }
 
     pub(crate) async fn with(external: ExternalTables, change: impl FnOnce(&mut Settings)) -> Self {
+        Self::open(external, |_| {}, change).await
+    }
+
+    /// A world in which it is `now`.
+    pub(crate) async fn at(now: WallClock) -> Self {
+        Self::open(ExternalTables::default(), |config| config.clock = now, |_| {}).await
+    }
+
+    async fn open(
+        external: ExternalTables,
+        change_engine: impl FnOnce(&mut EngineConfig),
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
         let folder = TempDir::new().unwrap();
         let mut config = EngineConfig::new(folder.path().join("data"));
         config.segment_bytes = 1 << 20;
+        change_engine(&mut config);
         let (engine, committer) = Engine::open(config).await.unwrap();
         engine.catalog().create_database(&storage::model::DatabaseName::new(DATABASE).unwrap()).unwrap();
         let mut settings = Settings::new(folder.path().join("spill"));
