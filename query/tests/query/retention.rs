@@ -46,6 +46,8 @@ async fn check(world: &World, rows: i64, first: Option<i64>) {
         let time = (time.null_count() == 0).then(|| time.value(0));
         assert_eq!((count, time), (rows, first), "{sql}");
     }
+    let answer = world.query("SELECT count(*) FROM s").await.unwrap();
+    assert_eq!(answer[0].column(0).as_primitive::<Int64Type>().value(0), rows);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,10 +17,13 @@ use arrow::datatypes::{DataType, Decimal128Type, Field, Float64Type};
 
 use super::field_field;
 use crate::error::{Error, Result};
-use crate::model::{ColumnId, EXACT_DIGITS, PhysicalColumn, Scale};
+use crate::model::{ColumnId, PhysicalColumn, Scale};
 
 /// Digits of the decimal: the most that Parquet keeps in 64 bits.
 pub(super) const DECIMAL_DIGITS: u8 = 18;
+
+/// The least whole number of more digits than a float always keeps, 15.
+const TOO_LARGE: f64 = 1e15;
 
 /// What a column of a file holds of a physical column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,10 +129,8 @@ fn power(scale: Scale) -> f64 {
     reason = "whole numbers of 15 digits"
 )]
 fn exact(value: f64, power: f64) -> Option<i64> {
-    const LIMIT: f64 = 1e15;
-    const { assert!(EXACT_DIGITS == 15) };
     let whole = (value * power).round();
-    if whole.is_nan() || whole.abs() >= LIMIT {
+    if whole.is_nan() || whole.abs() >= TOO_LARGE {
         return None;
     }
     let number = whole as i64;

@@ -16,7 +16,6 @@ pub use batch::{FieldColumn, TableBatch, WriteBatch};
 pub use file::{DataFile, FilePlace, SequenceRange};
 pub use id::{ColumnId, FrameNumber, Sequence, SeriesId, TableId};
 pub use name::{DatabaseName, NameError, TableName, check_column_name};
-pub(crate) use property::EXACT_DIGITS;
 pub use property::{Partition, PropertyError, Retention, Scale};
 pub use schema::{FieldSchema, PhysicalColumn, TIME_COLUMN, TableSchema, TagSchema};
 pub use time::{TimeRange, Timestamp};

@@ -11,7 +11,7 @@ use super::Timestamp;
 const SHORTEST_RETENTION: Duration = Duration::from_secs(3_600);
 
 /// Decimal digits that a float always keeps (`DBL_DIG`).
-pub(crate) const EXACT_DIGITS: u8 = 15;
+const EXACT_DIGITS: u8 = 15;
 
 /// Why a property is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
