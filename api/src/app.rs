@@ -309,6 +309,7 @@ fn engine_config(config: &Config) -> Result<EngineConfig, ConfigError> {
         consumers: vec![rules::CONSUMER],
         compaction: config.compaction(),
         vacuum: config.vacuum(),
+        retention: config.retention()?,
         recovery: match config.log.recovery {
             Recovery::Strict => RecoveryMode::Strict,
             Recovery::Salvage => RecoveryMode::Salvage,

@@ -11,6 +11,7 @@ mod load;
 mod quantity;
 mod render;
 mod resources;
+mod retention;
 mod setting;
 mod store;
 
@@ -27,6 +28,7 @@ pub use compaction::Compaction;
 pub use load::{ConfigError, load};
 pub use quantity::{ByteSize, Span};
 pub use render::render;
+pub use retention::{Period, Retention};
 pub use setting::{SETTINGS, Setting};
 pub use store::{Cache, Disk, Store};
 
@@ -65,6 +67,8 @@ pub struct Config {
     pub store: Store,
     /// How files are merged.
     pub compaction: Compaction,
+    /// How long rows are kept.
+    pub retention: Retention,
     /// SQL.
     pub query: Query,
     /// What the process says of itself.
@@ -213,6 +217,7 @@ impl Default for Config {
             disk: Disk::default(),
             store: Store::default(),
             compaction: Compaction::default(),
+            retention: Retention::default(),
             query: Query::default(),
             logging: Logging::default(),
             tokens: Vec::new(),
@@ -331,6 +336,7 @@ impl Config {
             ));
         }
         self.check_compaction()?;
+        self.retention()?;
         for (key, count) in
             [("http.connections", self.http.connections), ("query.concurrency", self.query.concurrency)]
         {

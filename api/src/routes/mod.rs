@@ -2,12 +2,14 @@
 
 mod alerts;
 mod body;
+mod databases;
 mod envelope;
 mod extract;
 mod health;
 mod lines;
 mod metrics;
 mod native;
+mod page;
 mod parameters;
 mod ping;
 mod query_sql;
@@ -15,6 +17,7 @@ mod query_v1;
 mod ready;
 pub(crate) mod registry;
 mod rules;
+mod tables;
 mod unread;
 mod write_v1;
 mod write_v2;

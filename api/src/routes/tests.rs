@@ -1,6 +1,8 @@
 //! The routes over a real write path in a temporary folder.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod databases;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +28,7 @@ struct Stand {
     surface: Surface,
     intake: Intake,
     writer: Option<Writer>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Drop for Stand {
@@ -63,7 +65,7 @@ async fn stand_with(config: Config) -> Stand {
     assert!(surface.doors.open_writes(intake.clone()));
     let more = Router::new().route("/api/v1/panic", get(panics)).route("/api/v1/slow", get(never));
     let router = router(&surface, more);
-    Stand { router, surface, intake, writer: Some(writer), _folder: folder }
+    Stand { router, surface, intake, writer: Some(writer), folder }
 }
 
 async fn stand() -> Stand {

@@ -14,7 +14,7 @@ use storage::model::{DatabaseName, FieldType, FieldValue, TableSchema, Timestamp
 use storage::rows::SortedRows;
 use storage::view::Snapshot;
 
-use super::{Intake, LineProblem, LinesRequest, Mode, WriteError, Written};
+use super::{Expired, Intake, LineProblem, LinesRequest, Mode, WriteError, Written};
 use crate::line_protocol::{LineError, Precision};
 use crate::ring::Ring;
 use crate::row::Row;
@@ -79,6 +79,7 @@ fn request(body: &str, mode: Mode) -> LinesRequest {
         body: body.to_owned().into(),
         precision: Precision::Nanosecond,
         mode,
+        expired: Expired::Refused,
     }
 }
 
