@@ -102,6 +102,12 @@ class Engine:
         with urllib.request.urlopen(request, timeout=60) as answer:
             return pa.ipc.open_stream(io.BytesIO(answer.read())).read_all()
 
+    def put(self, path, body):
+        request = urllib.request.Request(f"{self.url}/api/v1/{path}", json.dumps(body).encode(), method="PUT")
+        request.add_header("Authorization", f"Bearer {TOKEN}")
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)
+
     def rows(self, db, q):
         return self.sql(db, q).to_pylist()
 
@@ -256,6 +262,17 @@ def restart(engine):
     engine.start()
 
 
+SCALED = [21.5, -0.1, 1000000.25, 0.1 + 0.2, -0.0, 1e300]
+
+
+def a_table_by_month_with_a_scale_is_written(engine):
+    declared = engine.put("databases/declared/tables/room", {"partition": "month", "scales": {"t": 2}})
+    assert (declared["partition"], declared["scales"]) == ("month", {"t": 2}), declared
+    client = V1(host="127.0.0.1", port=engine.http, username="any", password=TOKEN, database="declared")
+    days = [f"room,k=a t={value!r} {1769904000 + 86400 * i}" for i, value in enumerate(SCALED, -3)]
+    assert client.write(days, {"db": "declared", "precision": "s"}, 204, "line")
+
+
 def it_stops_in_order_and_starts_again(engine):
     restart(engine)
 
@@ -289,6 +306,22 @@ def other_engines_read_the_same_rows(engine):
             assert read.num_rows == rows.num_rows, (database, name, read.num_rows, rows.num_rows)
             compare(rows, read, f"{database}.{name}")
             compare_in_duckdb(rows, delta, f"{database}.{name}")
+
+
+def other_engines_read_decimals_and_what_is_none_beside_them(engine):
+    mine = engine.sql("declared", "SELECT t FROM room ORDER BY time").column("t").to_pylist()
+    assert [v.hex() for v in mine] == [v.hex() for v in SCALED], mine
+    delta = delta_table(engine, "declared", "room")
+    assert sorted(p["busbar_date"] for p in delta.partitions()) == ["2026-01-01", "2026-02-01"]
+    read = delta.to_pyarrow_table().sort_by("time")
+    assert read.schema.field("t").type == pa.decimal128(18, 2), read.schema
+    exact, other = read.column("t").to_pylist(), read.column("busbar_f64_t").to_pylist()
+    assert exact[:3] == [decimal.Decimal(text) for text in ["21.50", "-0.10", "1000000.25"]], exact
+    assert exact[3:] == [None] * 3 and [v.hex() for v in other[3:]] == [v.hex() for v in SCALED[3:]], other
+    files = [urllib.parse.unquote(uri.removeprefix("file://")) for uri in delta.file_uris()]
+    theirs = duckdb.read_parquet(files, union_by_name=True).order("time")
+    theirs = theirs.project("coalesce(busbar_f64_t, CAST(t AS DOUBLE)) AS t").fetchall()
+    assert [v.hex() for (v,) in theirs] == [v.hex() for v in SCALED], theirs
 
 
 def other_engines_see_both_versions_until_compaction(engine):
@@ -367,8 +400,10 @@ CHECKS = [
     without_tokens_mosquitto_needs_no_password,
     special_names_are_written,
     two_versions_are_flushed,
+    a_table_by_month_with_a_scale_is_written,
     it_stops_in_order_and_starts_again,
     other_engines_read_the_same_rows,
+    other_engines_read_decimals_and_what_is_none_beside_them,
     other_engines_see_both_versions_until_compaction,
 ]
 

@@ -311,6 +311,7 @@ fn engine_config(config: &Config) -> Result<EngineConfig, ConfigError> {
         compaction: config.compaction(),
         last_values: config.last_values(),
         vacuum: config.vacuum(),
+        retention: config.retention()?,
         recovery: match config.log.recovery {
             Recovery::Strict => RecoveryMode::Strict,
             Recovery::Salvage => RecoveryMode::Salvage,

@@ -251,7 +251,9 @@ impl Failure {
             Self::Unavailable { reason, .. } => reason.clone(),
             Self::Timeout(limit) => format!("the request took longer than {} s", limit.as_secs()),
             Self::Storage(error) => match error.kind() {
-                ErrorKind::Invalid | ErrorKind::LimitExceeded | ErrorKind::NotFound => error.to_string(),
+                ErrorKind::Invalid | ErrorKind::LimitExceeded | ErrorKind::NotFound | ErrorKind::Conflict => {
+                    error.to_string()
+                }
                 ErrorKind::Unavailable => "the engine cannot take writes now: see /ready".into(),
                 ErrorKind::Damaged | ErrorKind::Internal => "internal error".into(),
             },
@@ -302,6 +304,7 @@ fn storage_status(kind: ErrorKind, dialect: Dialect) -> StatusCode {
         ErrorKind::LimitExceeded if dialect == Dialect::V2 => StatusCode::UNPROCESSABLE_ENTITY,
         ErrorKind::Invalid | ErrorKind::LimitExceeded => StatusCode::BAD_REQUEST,
         ErrorKind::NotFound => StatusCode::NOT_FOUND,
+        ErrorKind::Conflict => StatusCode::CONFLICT,
         ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         ErrorKind::Damaged | ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }

@@ -6,6 +6,7 @@
 use crate::doors::Closed;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use ingest::intake::WriteError;
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 use storage::model::Timestamp;
@@ -142,6 +143,41 @@ impl From<alerting::Error> for Problem {
                 tracing::error!(error = detail, "alerting failed");
                 let detail = "alerting failed: the log of the server says why";
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+            }
+        }
+    }
+}
+
+impl From<storage::Error> for Problem {
+    fn from(error: storage::Error) -> Self {
+        let detail = error.to_string();
+        match error.kind() {
+            storage::ErrorKind::Invalid => Self::new(StatusCode::BAD_REQUEST, "invalid", detail),
+            storage::ErrorKind::LimitExceeded => Self::new(StatusCode::BAD_REQUEST, "limit", detail),
+            storage::ErrorKind::NotFound => Self::new(StatusCode::NOT_FOUND, "not_found", detail),
+            storage::ErrorKind::Conflict => Self::new(StatusCode::CONFLICT, "conflict", detail),
+            storage::ErrorKind::Unavailable => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
+            }
+            storage::ErrorKind::Damaged | storage::ErrorKind::Internal => {
+                tracing::error!(error = detail, "the storage failed");
+                let detail = "the storage failed: the log of the server says why";
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+            }
+        }
+    }
+}
+
+impl From<WriteError> for Problem {
+    fn from(error: WriteError) -> Self {
+        let detail = error.to_string();
+        match error {
+            WriteError::Storage(error) => error.into(),
+            WriteError::Rejected(_) => Self::new(StatusCode::BAD_REQUEST, "invalid", detail),
+            WriteError::DatabaseNotFound(_) => Self::new(StatusCode::NOT_FOUND, "not_found", detail),
+            WriteError::Busy { .. } => Self::new(StatusCode::TOO_MANY_REQUESTS, "busy", detail),
+            WriteError::Unavailable { .. } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
             }
         }
     }

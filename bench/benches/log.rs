@@ -72,7 +72,7 @@ impl Log {
         let segment_bytes = scale.pick(SEGMENT_BYTES, 1 << 20);
         let opened = LogWriter::open(disk, path, segment_bytes, &mut |_, _| Ok(()));
         let (writer, sequence) = opened.expect("an empty log opens");
-        let definitions = encode_definitions(&[]).expect("nothing is encoded");
+        let definitions = encode_definitions(&[]).expect("nothing is encoded").bytes().to_vec();
         Self { writer, sequence, definitions, _folder: folder }
     }
 

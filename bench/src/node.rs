@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ingest::intake::{Intake, LinesRequest, Mode};
+use ingest::intake::{Expired, Intake, LinesRequest, Mode};
 use ingest::line_protocol::Precision;
 use ingest::ring::Ring;
 use ingest::writer::Writer;
@@ -133,7 +133,8 @@ async fn send(intake: Intake, bodies: Vec<Bytes>) -> Result<usize> {
     let mut rows = 0;
     for body in bodies {
         let (database, precision, mode) = (database.clone(), Precision::Nanosecond, Mode::Partial);
-        let written = intake.write_lines(LinesRequest { database, body, precision, mode }).await?;
+        let expired = Expired::Hidden;
+        let written = intake.write_lines(LinesRequest { database, body, precision, mode, expired }).await?;
         if let Some(refused) = written.rejected.into_iter().next() {
             return Err(Error::Refused { number: refused.number, line: refused.line });
         }

@@ -2,9 +2,41 @@
 //!
 //! Invariant: everything else takes a time as a value or asks here, so a test can decide what time it is.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::model::Timestamp;
+
+/// Tells the wall-clock time: the machine's, or what a test says.
+#[derive(Clone)]
+pub struct WallClock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl WallClock {
+    /// A clock that tells what `now` gives.
+    pub fn of(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        (self.0)()
+    }
+}
+
+impl Default for WallClock {
+    /// The machine's.
+    fn default() -> Self {
+        Self::of(now)
+    }
+}
+
+impl fmt::Debug for WallClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WallClock")
+    }
+}
 
 /// Wall-clock time in nanoseconds since 1970-01-01 UTC. It may step backwards.
 #[must_use]

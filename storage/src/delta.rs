@@ -14,6 +14,7 @@
 
 mod action;
 mod attested;
+mod retire;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -52,6 +53,9 @@ const COMMIT_ATTEMPTS: u32 = 4;
 
 /// How long old log entries are kept, which is how far back a version of the table can be opened.
 const LOG_RETENTION: &str = "interval 7 days";
+
+/// The table property with the unit of its partitions: the name of the partition column does not say it.
+const PARTITION: &str = "busbar.partition";
 
 /// The table property with the version of Busbar's schema.
 const SCHEMA_VERSION: &str = "busbar.schemaVersion";
@@ -103,7 +107,7 @@ impl TableLog {
         Ok(Some(table))
     }
 
-    /// Makes the table in `folder` of `store`, partitioned by day and without files, or opens it when it is
+    /// Makes the table in `folder` of `store`, without files, or opens it when it is
     /// there: the process may have been killed since it made it.
     ///
     /// # Errors
@@ -115,6 +119,7 @@ impl TableLog {
             ("delta.logRetentionDuration", LOG_RETENTION.to_owned()),
             // Every column has statistics, so every column may be skipped by them.
             ("delta.dataSkippingNumIndexedCols", "-1".to_owned()),
+            (PARTITION, schema.partition.as_str().to_owned()),
             (SCHEMA_VERSION, schema.version.to_string()),
         ];
         let table = CreateBuilder::new()

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::model::NameError;
+use crate::model::{NameError, PropertyError};
 
 /// What a caller can do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -14,6 +14,8 @@ pub enum ErrorKind {
     LimitExceeded,
     /// What was asked for does not exist.
     NotFound,
+    /// The request is at odds with what is there already.
+    Conflict,
     /// The storage cannot take writes now (disk full, failed fsync, closing).
     Unavailable,
     /// Stored bytes are not what was written.
@@ -28,6 +30,12 @@ pub enum Error {
     /// A name was refused.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// A property was refused.
+    #[error(transparent)]
+    Property(#[from] PropertyError),
+    /// The request is at odds with what is there already.
+    #[error("{0}")]
+    Conflict(String),
     /// A count or size limit is reached.
     #[error("{0}")]
     LimitExceeded(String),
@@ -81,9 +89,10 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Name(_) | Self::Invalid(_) => ErrorKind::Invalid,
+            Self::Name(_) | Self::Property(_) | Self::Invalid(_) => ErrorKind::Invalid,
             Self::LimitExceeded(_) => ErrorKind::LimitExceeded,
             Self::NotFound(_) => ErrorKind::NotFound,
+            Self::Conflict(_) => ErrorKind::Conflict,
             Self::LogPoisoned(_) | Self::Closing => ErrorKind::Unavailable,
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => ErrorKind::Unavailable,
             Self::Damaged(_) => ErrorKind::Damaged,

@@ -2,14 +2,17 @@
 //!
 //! A file holds, in this order: the tags (text), `time` (microseconds, UTC), `busbar_time_ns` (the nanoseconds
 //! that `time` cannot hold, only when some row has any), and the physical columns of the fields that some row
-//! has a value for. Unsigned integers are `DECIMAL(20,0)`, because Delta Lake has no unsigned type.
+//! has a value for. Unsigned integers are `DECIMAL(20,0)`, because Delta Lake has no unsigned type. Floats of a field
+//! whose scale was declared are in two columns: see [`scaled`].
 //!
 //! Invariants: `time` is rounded down, also before 1970, so the remainder is 0 to 999 and the order by
 //! (`time`, remainder) is the order by nanoseconds. A column that a file lacks is null in each of its rows.
 //! What [`physical_batch`] made, [`logical_batch`] gives back exactly.
 
 mod logical;
+mod partition;
 mod physical;
+mod scaled;
 mod sorted;
 #[cfg(test)]
 mod tests;
@@ -23,7 +26,9 @@ use object_store::path::Path;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 pub use self::logical::{logical_batch, stored_columns};
+pub use self::partition::{partition_of, partition_times};
 pub use self::physical::{physical_batch, stored_remainders, stored_times, stored_values};
+pub(crate) use self::scaled::{Part, StoredColumn, parts_of};
 pub use self::sorted::{logical_rows, sorted_rows};
 use crate::error::{Error, Result};
 use crate::model::{FieldType, PhysicalColumn, TIME_COLUMN, TableSchema, TagSchema, TimeRange, Timestamp};
@@ -31,7 +36,7 @@ use crate::model::{FieldType, PhysicalColumn, TIME_COLUMN, TableSchema, TagSchem
 /// The column with the nanoseconds below the microsecond, 0 to 999. A file without it has only zeros.
 pub const REMAINDER_COLUMN: &str = "busbar_time_ns";
 
-/// The partition column of the Delta table: the UTC day of `time`. It is not in the files.
+/// The partition column of the Delta table: the first UTC day of the partition of `time`. It is not in the files.
 pub const DATE_COLUMN: &str = "busbar_date";
 
 /// Digits of the decimal that holds every unsigned 64-bit integer.
@@ -48,7 +53,8 @@ const FOLDER_ESCAPES: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
 /// The Arrow schema that every file of the table fits into: a file may lack nullable columns.
 #[must_use]
 pub fn stored_schema(schema: &TableSchema) -> SchemaRef {
-    let fields = schema.fields.iter().flat_map(|field| field.columns()).map(field_field);
+    let columns = schema.fields.iter().flat_map(|field| field.columns());
+    let fields = columns.flat_map(parts_of).map(|stored| stored.field);
     let times = [time_field(), remainder_field()];
     Arc::new(Schema::new(schema.tags.iter().map(tag_field).chain(times).chain(fields).collect::<Vec<_>>()))
 }
@@ -63,7 +69,15 @@ pub fn delta_schema(schema: &TableSchema) -> Result<StructType> {
     columns.push(StructField::not_null(TIME_COLUMN, DeltaType::TIMESTAMP));
     columns.push(StructField::nullable(REMAINDER_COLUMN, DeltaType::SHORT));
     for column in schema.fields.iter().flat_map(|field| field.columns()) {
-        columns.push(StructField::nullable(&*column.stored_name, delta_type(column.field_type)?));
+        for stored in parts_of(column) {
+            let delta_type = match stored.part {
+                Part::Exact(scale) => {
+                    DeltaType::decimal(scaled::DECIMAL_DIGITS, scale.digits()).map_err(refused)?
+                }
+                Part::All | Part::Other(_) => delta_type(column.field_type)?,
+            };
+            columns.push(StructField::nullable(stored.field.name(), delta_type));
+        }
     }
     columns.push(StructField::nullable(DATE_COLUMN, DeltaType::DATE));
     StructType::try_new(columns).map_err(refused)
@@ -147,6 +161,7 @@ fn remainder_field() -> Field {
     Field::new(REMAINDER_COLUMN, DataType::Int16, true)
 }
 
+/// A physical column as one column of all its values.
 fn field_field(column: &PhysicalColumn) -> Field {
     let stored_type = match column.field_type {
         FieldType::Float => DataType::Float64,

@@ -24,6 +24,7 @@ pub mod model;
 pub mod object;
 pub mod parquet_file;
 pub mod registry;
+pub mod retention;
 pub mod rows;
 pub mod series;
 pub mod stream;

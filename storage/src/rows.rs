@@ -58,7 +58,7 @@ impl SortedRows {
         self.pick(|_, of_run| {
             let from = of_run.partition_point(|time| *time < times.min.nanos());
             let to = of_run.partition_point(|time| *time <= times.max.nanos());
-            vec![from..to]
+            std::iter::once(from..to).collect()
         })
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use ingest::intake::{Intake, LinesRequest, Mode, WriteError};
+use ingest::intake::{Expired, Intake, LinesRequest, Mode, WriteError};
 use ingest::line_protocol::{Dialect, Precision};
 use ingest::mqtt::mapping::{Route, Router};
 use ingest::mqtt::{Authenticate, Publish, PublishError, Refused, Session};
@@ -58,6 +58,7 @@ impl IntakePublish {
             body,
             precision: Precision::Nanosecond,
             mode: Mode::Partial,
+            expired: Expired::Hidden,
         };
         let written = while_busy(|| self.intake.write_lines(request.clone())).await?;
         match written.rejected.first() {

@@ -12,6 +12,7 @@ mod load;
 mod quantity;
 mod render;
 mod resources;
+mod retention;
 mod setting;
 mod store;
 
@@ -29,6 +30,7 @@ pub use last_values::LastValues;
 pub use load::{ConfigError, load};
 pub use quantity::{ByteSize, Span};
 pub use render::render;
+pub use retention::{Period, Retention};
 pub use setting::{SETTINGS, Setting};
 pub use store::{Cache, Disk, Store};
 
@@ -69,6 +71,8 @@ pub struct Config {
     pub compaction: Compaction,
     /// Last values.
     pub last_values: LastValues,
+    /// How long rows are kept.
+    pub retention: Retention,
     /// SQL.
     pub query: Query,
     /// What the process says of itself.
@@ -220,6 +224,7 @@ impl Default for Config {
             store: Store::default(),
             compaction: Compaction::default(),
             last_values: LastValues::default(),
+            retention: Retention::default(),
             query: Query::default(),
             logging: Logging::default(),
             tokens: Vec::new(),
@@ -340,6 +345,7 @@ impl Config {
             ));
         }
         self.check_compaction()?;
+        self.retention()?;
         for (key, count) in
             [("http.connections", self.http.connections), ("query.concurrency", self.query.concurrency)]
         {

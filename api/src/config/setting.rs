@@ -355,7 +355,16 @@ pub const SETTINGS: &[Setting] = &[
         "SPAN",
         "\"1day\"",
         compaction.keep_replaced,
-        "How long a file stays after another has taken its place."
+        "How long a file stays after another has taken its place, or its rows have expired."
+    ),
+    setting!(
+        "retention.default",
+        "BUSBAR_RETENTION_DEFAULT",
+        "retention-default",
+        "PERIOD",
+        "\"forever\"",
+        retention.default,
+        "How long rows are kept for which neither table nor database says anything."
     ),
     setting!(
         "last_values.max_bytes",

@@ -82,6 +82,7 @@ fn every_key_can_be_set_by_variable_and_by_flag() {
             "URL" | "NAME" | "ID" => "other",
             "SPAN" if setting.key == "compaction.keep_replaced" => "7days",
             "SPAN" => "7s",
+            "PERIOD" => "90days",
             "strict|salvage" => "salvage",
             "text|json" => "json",
             "FILTER" => "debug",

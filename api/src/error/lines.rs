@@ -112,6 +112,8 @@ impl RefusedLines {
             }
         };
         let mut reasons: Vec<String> = self.rejected.iter().take(TEXT_LINES).map(one).collect();
+        // Old rows come in numbers, and there is nothing to say of each.
+        reasons.dedup();
         let more = self.rejected.len().saturating_sub(TEXT_LINES);
         if more > 0 {
             reasons.push(format!("and {more} more lines"));

@@ -36,6 +36,15 @@ impl Collector for EngineMetrics {
         for (name, help, counter) in counts {
             put(&mut encoder, name, help, &ConstCounter::new(counter.load(Ordering::Relaxed)))?;
         }
+        let dropped = self.engine.dropped();
+        let expired = [
+            ("busbar_expired_files", "Files dropped because all of their rows have expired", dropped.files),
+            ("busbar_expired_rows", "Rows of those files, before last-write-wins", dropped.rows),
+            ("busbar_expired_bytes", "Bytes of those files", dropped.bytes),
+        ];
+        for (name, help, count) in expired {
+            put(&mut encoder, name, help, &ConstCounter::new(count))?;
+        }
         let times: [(&str, &str, &AtomicU64); 3] = [
             ("busbar_log_append_seconds", "Time spent writing frames", &writer.append_ns),
             ("busbar_log_sync_seconds", "Time spent waiting for the disk", &writer.sync_ns),

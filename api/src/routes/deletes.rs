@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
-use ingest::intake::{DeleteRequest, WriteError};
+use ingest::intake::DeleteRequest;
 use serde::Deserialize;
 use storage::model::{DatabaseName, TagTest};
 use utoipa::ToSchema;
@@ -57,23 +57,4 @@ pub(super) async fn create(
     let request = DeleteRequest { database, table: body.table, times, tags };
     surface.doors.intake()?.delete(request).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-impl From<WriteError> for Problem {
-    fn from(error: WriteError) -> Self {
-        let detail = error.to_string();
-        match error {
-            WriteError::Rejected(_) => Self::new(StatusCode::BAD_REQUEST, "invalid", detail),
-            WriteError::DatabaseNotFound(_) => Self::new(StatusCode::NOT_FOUND, "not_found", detail),
-            WriteError::Busy { .. } => Self::new(StatusCode::TOO_MANY_REQUESTS, "busy", detail),
-            WriteError::Unavailable { .. } => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
-            }
-            WriteError::Storage(error) => {
-                tracing::error!(%error, "the storage failed");
-                let detail = "the storage failed: the log of the server says why";
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
-            }
-        }
-    }
 }

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use ingest::intake::{LineProblem, LinesRequest, Mode, RejectedLine, WriteError};
+use ingest::intake::{Expired, LineProblem, LinesRequest, Mode, RejectedLine, WriteError};
 use ingest::line_protocol::Precision;
 use storage::model::DatabaseName;
 
@@ -65,7 +65,9 @@ pub(super) async fn write(
     let received = u64::try_from(whole.bytes.len()).unwrap_or(u64::MAX);
     surface.metrics.ingest_bytes.get_or_create(&source).inc_by(received);
     let started = storage::clock::instant();
-    let request = LinesRequest { database: database.clone(), body: whole.bytes.clone(), precision, mode };
+    let expired = if dialect == Dialect::V3 { Expired::Hidden } else { Expired::Refused };
+    let (target, bytes) = (database.clone(), whole.bytes.clone());
+    let request = LinesRequest { database: target, body: bytes, precision, mode, expired };
     let written = match intake.write_lines(request).await {
         Ok(written) => written,
         Err(error) => {
@@ -105,5 +107,6 @@ const fn reason(problem: &LineProblem) -> &'static str {
         LineProblem::Name(_) => "name",
         LineProblem::Limit(_) => "limit",
         LineProblem::Time(_) => "time",
+        LineProblem::Expired => "expired",
     }
 }

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod body;
+mod databases;
 mod delete_v2;
 mod deletes;
 mod envelope;
@@ -10,6 +11,7 @@ mod health;
 mod lines;
 mod metrics;
 mod native;
+mod page;
 mod parameters;
 mod ping;
 mod query_sql;
@@ -17,6 +19,7 @@ mod query_v1;
 mod ready;
 pub(crate) mod registry;
 mod rules;
+mod tables;
 mod time_span;
 mod unread;
 mod write_v1;

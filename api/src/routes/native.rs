@@ -9,23 +9,27 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{alerts, deletes, registry, rules};
+use super::{alerts, databases, deletes, registry, rules, tables};
 use crate::surface::Surface;
 
 #[derive(OpenApi)]
 #[openapi(info(
     title = "Busbar",
-    description = "The registry, alert rules, alerts and deletes of a Busbar engine. Errors are application/problem+json (RFC 9457).",
+    description = "The registry, databases and tables, alert rules, alerts and deletes of a Busbar engine. Errors are application/problem+json (RFC 9457).",
     license(name = "Apache-2.0", identifier = "Apache-2.0")
 ))]
 struct Description;
 
-/// The routes of the registry, of rules, of alerts and of deletes, with `/openapi.json`.
+/// The routes of the registry, of databases, of rules, of alerts and of deletes, with `/openapi.json`.
 pub fn router(surface: &Surface, registry: &Arc<Registry>) -> Router {
     let own = OpenApiRouter::new()
         .routes(routes!(rules::list, rules::create))
         .routes(routes!(rules::read, rules::put, rules::delete))
         .routes(routes!(alerts::firing))
+        .routes(routes!(databases::list))
+        .routes(routes!(databases::read, databases::put))
+        .routes(routes!(tables::list))
+        .routes(routes!(tables::read, tables::put))
         .routes(routes!(alerts::history))
         .routes(routes!(deletes::create))
         .with_state(surface.clone());

@@ -1,6 +1,7 @@
 //! The routes over a real write path in a temporary folder.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod databases;
 mod deletes;
 
 use std::sync::Arc;
@@ -28,7 +29,7 @@ struct Stand {
     surface: Surface,
     intake: Intake,
     writer: Option<Writer>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Drop for Stand {
@@ -65,7 +66,7 @@ async fn stand_with(config: Config) -> Stand {
     assert!(surface.doors.open_writes(intake.clone()));
     let more = Router::new().route("/api/v1/panic", get(panics)).route("/api/v1/slow", get(never));
     let router = router(&surface, more);
-    Stand { router, surface, intake, writer: Some(writer), _folder: folder }
+    Stand { router, surface, intake, writer: Some(writer), folder }
 }
 
 async fn stand() -> Stand {

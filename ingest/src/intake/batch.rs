@@ -41,6 +41,8 @@ pub(super) struct BatchBuilder<'a> {
     spellings: HashMap<Box<[u8]>, (usize, LocalSeries), FixedState>,
     /// Canonical keys of series that are new to this request, by table.
     keys: HashMap<(usize, Box<[u8]>), LocalSeries>,
+    /// When rows that have expired are refused: the time by which they have.
+    refused_at: Option<Timestamp>,
 }
 
 /// A series of this batch.
@@ -61,7 +63,8 @@ enum LineSeries<'l> {
 }
 
 impl<'a> BatchBuilder<'a> {
-    pub(super) fn new(engine: &'a Engine, database: &'a DatabaseName) -> Self {
+    /// A batch for a database. With `refused_at`, rows that have expired by then are bad.
+    pub(super) fn new(engine: &'a Engine, database: &'a DatabaseName, refused_at: Option<Timestamp>) -> Self {
         Self {
             engine,
             database,
@@ -72,6 +75,7 @@ impl<'a> BatchBuilder<'a> {
             series: Vec::new(),
             spellings: HashMap::default(),
             keys: HashMap::new(),
+            refused_at,
         }
     }
 
@@ -165,6 +169,9 @@ impl<'a> BatchBuilder<'a> {
     ) -> Result<usize, LineProblem> {
         let (LineSeries::Found(position, _) | LineSeries::Fresh { table: position, .. }) = &series;
         let position = *position;
+        if self.tables.get(position).is_some_and(|table| time < table.oldest) {
+            return Err(LineProblem::Expired);
+        }
         if fields.is_empty() {
             return Err(if stripped {
                 self.time_field(position, true)
@@ -253,9 +260,22 @@ impl<'a> BatchBuilder<'a> {
         if let Some(schema) = &base {
             self.by_id.insert(schema.id, position);
         }
-        self.tables.push(TableBuilder::new(table_name, base));
+        let oldest = self.oldest(base.as_ref().map(|schema| schema.id));
+        self.tables.push(TableBuilder::new(table_name, base, oldest));
         self.by_name.insert(name.into(), position);
         Ok(position)
+    }
+
+    /// The oldest time that is not refused.
+    fn oldest(&self, table: Option<TableId>) -> Timestamp {
+        match (self.refused_at, table) {
+            (None, _) => Timestamp::from_nanos(i64::MIN),
+            (Some(now), Some(table)) => self.engine.oldest_kept(table, now),
+            (Some(now), None) => {
+                let declared = self.engine.catalog().database_retention(self.database.as_str()).flatten();
+                declared.unwrap_or(self.engine.config().retention).oldest(now)
+            }
+        }
     }
 
     /// Whether the database has room for the new tables of this batch and one more.

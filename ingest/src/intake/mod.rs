@@ -8,6 +8,7 @@
 
 mod batch;
 mod column;
+mod declare;
 mod delete;
 mod problem;
 mod table;
@@ -21,7 +22,7 @@ use bytes::Bytes;
 use storage::clock;
 use storage::engine::Engine;
 use storage::log::{EncodedBatch, encode_batch};
-use storage::model::{DatabaseName, WriteBatch};
+use storage::model::{DatabaseName, Timestamp};
 use tokio::sync::oneshot;
 
 pub use delete::DeleteRequest;
@@ -54,6 +55,16 @@ pub enum Mode {
     AllOrNothing,
 }
 
+/// What becomes of rows that are older than their table keeps rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Expired {
+    /// They are written, and in no answer unless the table keeps rows for longer later (InfluxDB 3).
+    #[default]
+    Hidden,
+    /// They are reported as bad lines (InfluxDB 1 and 2).
+    Refused,
+}
+
 /// A body of line protocol.
 #[derive(Debug, Clone)]
 pub struct LinesRequest {
@@ -65,6 +76,8 @@ pub struct LinesRequest {
     pub precision: Precision,
     /// What becomes of bad lines.
     pub mode: Mode,
+    /// What becomes of rows that have expired.
+    pub expired: Expired,
 }
 
 /// What became of a body.
@@ -146,7 +159,7 @@ impl Intake {
     ) -> Result<Vec<RejectedRow>, WriteError> {
         self.admit(database, rows.len())?;
         let now = clock::now();
-        let (encoded, rejected) = self.decode(database, |builder| {
+        let (encoded, rejected) = self.decode(database, None, |builder| {
             let mut rejected = Vec::new();
             for (position, row) in rows.iter().enumerate() {
                 if let Err(problem) = builder.add_row(row, now) {
@@ -157,17 +170,6 @@ impl Intake {
         })?;
         self.commit(encoded).await?;
         Ok(rejected)
-    }
-
-    /// Makes a database, durably; does nothing if it is there.
-    ///
-    /// # Errors
-    /// Why it could not be made.
-    pub async fn create_database(&self, name: DatabaseName) -> Result<(), WriteError> {
-        if self.engine.catalog().create_database(&name)? {
-            self.commit(encode_batch(WriteBatch::default())?).await?;
-        }
-        Ok(())
     }
 
     /// The engine behind the intake.
@@ -189,7 +191,8 @@ impl Intake {
 
     fn decode_lines(&self, request: &LinesRequest) -> Result<(EncodedBatch, Written), WriteError> {
         let now = clock::now();
-        self.decode(&request.database, |builder| {
+        let refused_at = (request.expired == Expired::Refused).then(|| self.engine.now());
+        self.decode(&request.database, refused_at, |builder| {
             let mut written = Written::default();
             for line in crate::line_protocol::lines(&request.body) {
                 written.lines += 1;
@@ -219,10 +222,11 @@ impl Intake {
     fn decode<T>(
         &self,
         database: &DatabaseName,
+        refused_at: Option<Timestamp>,
         fill: impl Fn(&mut BatchBuilder<'_>) -> Result<T, WriteError>,
     ) -> Result<(EncodedBatch, T), WriteError> {
         for _ in 0..SCHEMA_RETRIES {
-            let mut builder = BatchBuilder::new(&self.engine, database);
+            let mut builder = BatchBuilder::new(&self.engine, database, refused_at);
             let value = fill(&mut builder)?;
             match builder.finish()? {
                 Finished::Batch(batch, pin) => {
@@ -240,6 +244,12 @@ impl Intake {
         if batch.batch.is_empty() && !self.engine.has_pending_definitions() {
             return Ok(());
         }
+        self.submit(batch).await
+    }
+
+    /// Hands a batch to the writer, an empty one too, and waits until it is durable, and with it all that was defined
+    /// before.
+    async fn submit(&self, batch: EncodedBatch) -> Result<(), WriteError> {
         let (done, answer) = oneshot::channel();
         let committed = match self.ring.push(Submission { batch, done }) {
             Ok(()) => answer.await.unwrap_or(Err(CommitError::Closing)),

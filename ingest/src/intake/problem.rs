@@ -75,6 +75,8 @@ pub enum LineProblem {
     Limit(String),
     /// The time is outside of what is accepted.
     Time(String),
+    /// The row is older than its table keeps rows.
+    Expired,
 }
 
 impl From<LineError> for LineProblem {
@@ -124,6 +126,7 @@ impl LineProblem {
             Self::TimeTag { table } => {
                 format!("invalid tag key: input tag \"time\" on measurement \"{table}\" is invalid")
             }
+            Self::Expired => "points beyond retention policy".to_owned(),
             Self::Name(reason) | Self::Limit(reason) | Self::Time(reason) => reason.clone(),
         }
     }

@@ -33,6 +33,8 @@ pub(super) struct Checked<'v> {
 pub(super) struct TableBuilder {
     pub(super) name: TableName,
     pub(super) base: Option<Arc<TableSchema>>,
+    /// Older rows are refused.
+    pub(super) oldest: Timestamp,
     /// New tags in order of birth; their positions follow those of `base`.
     new_tags: Vec<Arc<str>>,
     tag_positions: HashMap<Arc<str>, usize>,
@@ -63,7 +65,7 @@ impl FieldBuilder {
 }
 
 impl TableBuilder {
-    pub(super) fn new(name: TableName, base: Option<Arc<TableSchema>>) -> Self {
+    pub(super) fn new(name: TableName, base: Option<Arc<TableSchema>>, oldest: Timestamp) -> Self {
         let mut builder = Self {
             name,
             new_tags: Vec::new(),
@@ -74,6 +76,7 @@ impl TableBuilder {
             times: Vec::new(),
             line: 0,
             base: None,
+            oldest,
         };
         if let Some(schema) = &base {
             let tags = schema.tags.iter().enumerate();

@@ -14,7 +14,7 @@ use storage::model::{DatabaseName, FieldType, FieldValue, TableSchema, TagTest, 
 use storage::rows::SortedRows;
 use storage::view::Snapshot;
 
-use super::{DeleteRequest, Intake, LineProblem, LinesRequest, Mode, WriteError, Written};
+use super::{DeleteRequest, Expired, Intake, LineProblem, LinesRequest, Mode, WriteError, Written};
 use crate::line_protocol::{LineError, Precision};
 use crate::ring::Ring;
 use crate::row::Row;
@@ -91,6 +91,7 @@ fn request(body: &str, mode: Mode) -> LinesRequest {
         body: body.to_owned().into(),
         precision: Precision::Nanosecond,
         mode,
+        expired: Expired::Refused,
     }
 }
 

@@ -20,6 +20,7 @@ use datafusion::catalog::information_schema::InformationSchemaProvider;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use parking_lot::Mutex;
+use storage::model::Timestamp;
 use storage::view::Snapshot;
 
 pub use external::{ExternalError, ExternalTable, ExternalTables};
@@ -52,15 +53,17 @@ struct Inner {
     source: Source,
     database: Option<String>,
     snapshot: Snapshot,
+    /// When the snapshot was taken: rows have expired as of then in all of the query.
+    now: Timestamp,
     resolved: Mutex<HashMap<String, Arc<Table>>>,
 }
 
 impl RequestCatalog {
     /// The catalog of one query: takes the snapshot. `database` must exist.
     pub(crate) fn new(source: Source, database: Option<&str>) -> Self {
-        let snapshot = source.engine.snapshot();
-        let inner =
-            Inner { source, database: database.map(str::to_owned), snapshot, resolved: Mutex::default() };
+        let (snapshot, now) = (source.engine.snapshot(), source.engine.now());
+        let database = database.map(str::to_owned);
+        let inner = Inner { source, database, snapshot, now, resolved: Mutex::default() };
         Self { inner: Arc::new(inner) }
     }
 
@@ -79,7 +82,8 @@ impl RequestCatalog {
         }
         let schema = inner.source.engine.catalog().table(database, name)?;
         let view = inner.snapshot.table(schema.id).cloned().unwrap_or_default();
-        let table = Arc::new(Table::new(schema, view, inner.source.engine.clone()));
+        let oldest = inner.source.engine.oldest_kept(schema.id, inner.now);
+        let table = Arc::new(Table::new(schema, view, inner.source.engine.clone(), oldest));
         resolved.insert(name.to_owned(), Arc::clone(&table));
         Some(table)
     }

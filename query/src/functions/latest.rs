@@ -97,7 +97,8 @@ impl TableProvider for LastValues {
         let slots = rows.select(&tests);
         let projection = projection.cloned().unwrap_or_else(|| (0..self.schema().fields().len()).collect());
         let projected = Arc::new(self.schema().project(&projection)?);
-        let found = Found { rows, slots: slots.into(), projection, schema: Arc::clone(&projected) };
+        let (slots, oldest) = (slots.into(), self.table.oldest());
+        let found = Found { rows, slots, oldest, projection, schema: Arc::clone(&projected) };
         let partition: Arc<dyn PartitionStream> = Arc::new(found);
         Ok(Arc::new(StreamingTableExec::try_new(projected, vec![partition], None, [], false, limit)?))
     }
@@ -163,6 +164,8 @@ fn unqualified(filter: &Expr) -> Result<Expr> {
 struct Found {
     rows: LastRows,
     slots: Arc<[u32]>,
+    /// Values before this have expired.
+    oldest: Timestamp,
     projection: Vec<usize>,
     schema: SchemaRef,
 }
@@ -180,11 +183,12 @@ impl PartitionStream for Found {
 
     fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
         let (rows, slots, projection) = (self.rows.clone(), Arc::clone(&self.slots), self.projection.clone());
+        let oldest = self.oldest;
         let starts = (0..slots.len()).step_by(limits::BATCH_ROWS);
         let batches = starts.map(move |start| {
             let end = slots.len().min(start + limits::BATCH_ROWS);
             let some = slots.get(start..end).unwrap_or_default();
-            rows.batch(some, &projection, Timestamp::from_nanos(i64::MIN)).map_err(engine_fault)
+            rows.batch(some, &projection, oldest).map_err(engine_fault)
         });
         let stream = futures::stream::iter(batches);
         Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), stream))

@@ -49,6 +49,13 @@ impl Identity {
         Self { times: bounds.range(), tags, tag_filters }
     }
 
+    /// The same without times before `oldest`.
+    pub(super) fn not_before(mut self, oldest: Timestamp) -> Self {
+        let kept = |times: TimeRange| TimeRange::new(times.min.max(oldest), times.max);
+        self.times = self.times.map(kept).filter(|times| times.min <= times.max);
+        self
+    }
+
     /// Whether rows of this series may be wanted.
     pub(super) fn may_want(&self, series: &Series) -> bool {
         self.tags

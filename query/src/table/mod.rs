@@ -10,6 +10,9 @@
 //!    [`LastWriteWinsExec`] makes one row of each point. It also leaves out of a file what is deleted, so a file that
 //!    holds deleted rows goes there even alone.
 //!
+//! Rows that have expired are in no answer: the times of the wanted rows begin with the oldest that is kept, and a
+//! source that holds older rows is read with a test of each row's time. That is a test of identity, too.
+//!
 //! Invariants (VIEW-2): nothing but tests of identity acts below the merge, deletes among them; every filter is reported
 //! as inexact, so it is applied again above; no limit is pushed down. Statistics are given only when they are exact,
 //! which they are not of a file that holds deleted rows.
@@ -36,7 +39,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
 use storage::engine::Engine;
-use storage::model::{DataFile, FilePlace, TableSchema, TimeRange};
+use storage::model::{DataFile, FilePlace, TableSchema, TimeRange, Timestamp};
 use storage::tombstone::{Tombstone, Tombstones};
 use storage::view::TableView;
 
@@ -56,13 +59,20 @@ pub(crate) struct Table {
     view: Arc<TableView>,
     engine: Engine,
     logical: SchemaRef,
+    /// Older rows have expired.
+    oldest: Timestamp,
 }
 
 impl Table {
-    /// The table as `view` has it. `schema` must know every column of the view's rows.
-    pub(crate) fn new(schema: Arc<TableSchema>, view: Arc<TableView>, engine: Engine) -> Self {
+    /// The table as `view` has it, without rows before `oldest`. `schema` must know every column of the view's rows.
+    pub(crate) fn new(
+        schema: Arc<TableSchema>,
+        view: Arc<TableView>,
+        engine: Engine,
+        oldest: Timestamp,
+    ) -> Self {
         let logical = schema.logical_arrow();
-        Self { schema, view, engine, logical }
+        Self { schema, view, engine, logical, oldest }
     }
 
     /// The table as storage knows it.
@@ -73,6 +83,11 @@ impl Table {
     /// What the query sees of it.
     pub(crate) fn view(&self) -> &Arc<TableView> {
         &self.view
+    }
+
+    /// Rows before this have expired.
+    pub(crate) fn oldest(&self) -> Timestamp {
+        self.oldest
     }
 
     /// The engine that it is of.
@@ -103,7 +118,7 @@ impl TableProvider for Table {
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let positions = projection.cloned().unwrap_or_else(|| (0..self.logical.fields().len()).collect());
-        let identity = Arc::new(Identity::of(filters, &self.schema));
+        let identity = Arc::new(Identity::of(filters, &self.schema).not_before(self.oldest));
         let mut sources = Vec::new();
         for file in self.view.files.iter().filter(|file| identity.may_be_in(file, &self.schema)) {
             let tombstones = self.view.tombstones_of(file);
@@ -120,6 +135,7 @@ impl TableProvider for Table {
             table: Arc::clone(&self.schema),
             positions,
             times: identity.times.unwrap_or(TimeRange::ALL),
+            oldest: self.oldest,
             tags: stored::tag_predicate(&identity, &self.schema, state)?,
             complete: filters.is_empty(),
             partitions: state.config().target_partitions(),
@@ -157,8 +173,10 @@ struct Scan {
     table: Arc<TableSchema>,
     /// The wanted columns, as positions in the logical schema.
     positions: Vec<usize>,
-    /// The times of the wanted rows.
+    /// The times of the wanted rows: a filter above drops others, but for those that have expired.
     times: TimeRange,
+    /// Older rows have expired, and nothing above drops them.
+    oldest: Timestamp,
     /// Tests of tags, for files.
     tags: Option<Arc<dyn PhysicalExpr>>,
     /// Whether all rows are wanted, so that counts are exact.
@@ -182,7 +200,7 @@ impl Scan {
                 [source] if !source.tombstones().is_empty() => {
                     parts.push(self.merged(&sources, stretch.times)?);
                 }
-                [source] if clip(source.extent().times, self.times) == stretch.times => alone.push(*source),
+                [source] if self.is_whole(source, stretch.times) => alone.push(*source),
                 [source] => parts.push(self.part(source, stretch.times)?),
                 sources => parts.push(self.merged(sources, stretch.times)?),
             }
@@ -198,6 +216,12 @@ impl Scan {
             1 => Ok(plans.swap_remove(0)),
             _ => UnionExec::try_new(plans),
         }
+    }
+
+    /// Whether a source may be read as it is for a stretch: all its wanted rows are in it, and none has expired.
+    fn is_whole(&self, source: &RowSource, stretch: TimeRange) -> bool {
+        let times = source.extent().times;
+        clip(times, self.times) == stretch && times.min >= self.oldest
     }
 
     /// Sources of which none overlaps another: the files of each place in one scan, and the memory.

@@ -17,12 +17,22 @@ const HOSTS: [&str; 4] = ["a", "b", "B", "ä c"];
 pub(crate) fn operations(seed: u64, count: usize) -> Vec<Operation> {
     let mut random = Random::of(seed, 1);
     let tables = 1 + usize::try_from(random.below(3)).unwrap();
-    let mut operations: Vec<_> = (0..count).map(|_| operation(&mut random, tables)).collect();
+    let expires = random.chance(40);
+    let mut operations: Vec<_> = (0..count)
+        .map(|_| {
+            if expires && random.chance(15) {
+                expiry(&mut random, tables)
+            } else {
+                operation(&mut random, tables)
+            }
+        })
+        .collect();
     // The last restart finds everything mended.
     operations.extend([
         Operation::Restart(End::PowerCut, None),
         Operation::AskAll,
         Operation::Flush,
+        Operation::DropExpired,
         Operation::Compact,
         Operation::Vacuum,
         Operation::AskAll,
@@ -50,6 +60,16 @@ fn operation(random: &mut Random, tables: usize) -> Operation {
             let again = random.chance(30).then(|| random.below(30));
             Operation::Restart(end(random), again)
         }
+    }
+}
+
+/// Rows stand around the midnights of two days, the clock begins at the second: they expire step by step.
+fn expiry(random: &mut Random, tables: usize) -> Operation {
+    let table = TABLES[usize::try_from(random.below(tables as u64)).unwrap()].to_owned();
+    match random.below(10) {
+        0..3 => Operation::Pass(pick(random, &[1, 999, DAY / 24, DAY / 2])),
+        3..6 => Operation::Keep(table, pick(random, &[48, 36, 24, 12])),
+        _ => Operation::DropExpired,
     }
 }
 

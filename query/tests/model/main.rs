@@ -1,7 +1,7 @@
 //! Random operations on an engine over a simulated disk, compared with a plain reference at every query.
 //!
 //! A *seed* gives a list of operations: writes with late, equal and repeated points, type changes, flushes, merges,
-//! stores and disks that fail, kills and power cuts, and queries in between. After each restart: acknowledged ⊆
+//! rows that expire, stores and disks that fail, kills and power cuts, and queries in between. After each restart: acknowledged ⊆
 //! recovered ⊆ sent, each write there as a whole or not at all, each point once.
 //!
 //! ```text
@@ -30,6 +30,7 @@ mod lines;
 mod operation;
 mod question;
 mod reference;
+mod retention;
 mod world;
 
 use std::panic::AssertUnwindSafe;

@@ -39,7 +39,12 @@ pub(crate) enum Operation {
     PowerOffAfter(u64),
     /// The process ends, and a new one starts. The start itself is cut short as well after so many changes.
     Restart(End, Option<u64>),
-    // Retention goes here, with a line in `World::run` and `Reference`.
+    /// Time goes on by so many nanoseconds.
+    Pass(i64),
+    /// The rows of a table are kept for so many hours, if that is less than before.
+    Keep(String, u64),
+    /// Files in which all rows have expired are dropped.
+    DropExpired,
 }
 
 /// Rows to be deleted.

@@ -1,4 +1,4 @@
-//! The reference: a map from points to fields, in which the last write wins per field.
+//! The reference: a map from points to fields, in which the last write wins per field and old rows are hidden.
 
 use std::collections::BTreeMap;
 
@@ -20,6 +20,8 @@ pub(crate) type Rows = BTreeMap<(i64, Tags), Fields>;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Reference {
     tables: BTreeMap<String, Rows>,
+    /// How many nanoseconds a table keeps rows, if not for ever.
+    kept: BTreeMap<String, i64>,
 }
 
 impl Reference {
@@ -47,8 +49,25 @@ impl Reference {
         }
     }
 
-    pub(crate) fn rows(&self, table: &str) -> Rows {
-        self.tables.get(table).cloned().unwrap_or_default()
+    /// The rows that have not expired at `now`.
+    pub(crate) fn rows(&self, table: &str, now: i64) -> Rows {
+        let mut rows = self.tables.get(table).cloned().unwrap_or_default();
+        if let Some(kept) = self.kept.get(table) {
+            rows.retain(|(time, _), _| *time >= now - kept);
+        }
+        rows
+    }
+
+    /// How many nanoseconds a table keeps rows; `None` is for ever.
+    pub(crate) fn kept(&self, table: &str) -> Option<i64> {
+        self.kept.get(table).copied()
+    }
+
+    pub(crate) fn keep(&mut self, table: &str, nanos: Option<i64>) {
+        match nanos {
+            Some(nanos) => self.kept.insert(table.to_owned(), nanos),
+            None => self.kept.remove(table),
+        };
     }
 }
 

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::hash::Hasher;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use query::{ExternalTables, QueryService, Settings, Source};
+use storage::clock::WallClock;
 use storage::disk::sim::SimDisk;
 use storage::engine::{Committer, Engine, EngineConfig};
 use storage::log::{EncodedBatch, encode_batch};
@@ -21,6 +23,7 @@ use super::lines::{self, Line};
 use super::operation::{Deletion, End, Operation};
 use super::question::{Question, Shape};
 use super::reference::{self, Reference};
+use super::retention::{self, Undecided};
 
 /// The database of all tables.
 pub(crate) const DATABASE: &str = "building";
@@ -37,11 +40,16 @@ pub(crate) struct World {
     disk: SimDisk,
     faults: Arc<StoreFaults>,
     node: Option<Node>,
+    seed: u64,
+    /// The time by which rows expire.
+    pub(super) now: Arc<AtomicI64>,
     /// Failures of the disk when the node was opened: later ones excuse what fails.
     failures: u64,
     store_fails: bool,
     store_is_down: bool,
-    reference: Reference,
+    pub(super) reference: Reference,
+    /// A retention that was declared and may not be durable.
+    pub(super) undecided_retention: Option<Undecided>,
     /// A write that was sent and not acknowledged: after the restart it is there, or it is not.
     undecided: Option<Sent>,
     history: std::hash::DefaultHasher,
@@ -66,7 +74,7 @@ enum Sent {
 }
 
 /// How far a write came.
-enum Written {
+pub(super) enum Written {
     Acknowledged,
     /// Nothing of it is in the log.
     Refused(storage::Error),
@@ -104,10 +112,13 @@ impl World {
             disk: SimDisk::new(seed),
             faults: Arc::new(StoreFaults::new(seed)),
             node: None,
+            seed,
+            now: Arc::new(AtomicI64::new(retention::BEGINNING)),
             failures: 0,
             store_fails: false,
             store_is_down: false,
             reference: Reference::default(),
+            undecided_retention: None,
             undecided: None,
             history: std::hash::DefaultHasher::new(),
             tally: Tally::default(),
@@ -125,7 +136,7 @@ impl World {
         self.tally
     }
 
-    fn count(&mut self, what: impl Into<String>) {
+    pub(super) fn count(&mut self, what: impl Into<String>) {
         *self.tally.entry(what.into()).or_default() += 1;
     }
 
@@ -181,6 +192,11 @@ impl World {
             }
             Operation::PowerOffAfter(changes) => self.disk.turn_off_after(*changes),
             Operation::Restart(end, again) => self.restart(*end, *again).await?,
+            Operation::Pass(nanos) => {
+                self.now.fetch_add(*nanos, Ordering::Relaxed);
+            }
+            Operation::Keep(table, hours) => self.keep(table, *hours)?,
+            Operation::DropExpired => self.drop_expired().await?,
         }
         if self.disk.is_off() {
             self.count("power off in between");
@@ -211,7 +227,7 @@ impl World {
         text
     }
 
-    fn engine(&self) -> &Engine {
+    pub(super) fn engine(&self) -> &Engine {
         &self.node().engine
     }
 
@@ -233,8 +249,11 @@ impl World {
         // Some flushes are saved, some are not.
         config.last_values.save_files = 2;
         config.disk = disk;
+        let now = Arc::clone(&self.now);
+        config.clock = WallClock::of(move || Timestamp::from_nanos(now.load(Ordering::Relaxed)));
         let (engine, committer) = Engine::open(config).await?;
         engine.catalog().create_database(&DatabaseName::new(DATABASE).unwrap())?;
+        retention::declare_tables(engine.catalog(), self.seed)?;
         let mut settings = Settings::new(self.folder.path().join("spill"));
         settings.threads = 2;
         settings.deadline = Duration::from_secs(600);
@@ -244,7 +263,7 @@ impl World {
     }
 
     /// Passes over an error that a fault has brought about.
-    fn excuse<E: std::fmt::Display + std::fmt::Debug>(
+    pub(super) fn excuse<E: std::fmt::Display + std::fmt::Debug>(
         &mut self,
         what: &str,
         done: Result<(), E>,
@@ -265,8 +284,13 @@ impl World {
     }
 
     fn commit(&mut self, sent: &Sent) -> Written {
+        let batch = batch(self.engine(), sent);
+        self.commit_batch(batch)
+    }
+
+    /// Commits a batch, and with it every definition that waits.
+    pub(super) fn commit_batch(&mut self, batch: EncodedBatch) -> Written {
         let node = self.node.as_mut().expect("a restart ends with an open engine");
-        let batch = batch(&node.engine, sent);
         let appended = match node.committer.append(vec![batch]) {
             Ok(appended) => appended,
             Err(error) => return Written::Refused(error),
@@ -274,6 +298,7 @@ impl World {
         match appended.sync() {
             Ok(durable) => {
                 durable.publish();
+                self.undecided_retention = None;
                 Written::Acknowledged
             }
             Err(error) => Written::Unsynced(error),
@@ -340,7 +365,7 @@ impl World {
         if !check::has_columns(&node.engine, &question.table, &columns) {
             return Ok(());
         }
-        let rows = self.reference.rows(&question.table);
+        let rows = self.reference.rows(&question.table, self.now.load(Ordering::Relaxed));
         let answer = check::ask(&node.service, question, rows).await;
         check::settle(&node.engine).await;
         match answer {
@@ -366,7 +391,7 @@ impl World {
     async fn differs_from(&self, reference: &Reference) -> query::Result<Result<(), String>> {
         let node = self.node();
         for table in TABLES {
-            let expected = reference.rows(table);
+            let expected = reference.rows(table, self.now.load(Ordering::Relaxed));
             if !check::has_columns(&node.engine, table, &[]) {
                 if expected.is_empty() {
                     continue;
@@ -425,6 +450,7 @@ impl World {
         let node = self.open().await.map_err(|error| format!("the engine does not start: {error}"))?;
         self.node = Some(node);
         self.failures = self.disk.failures();
+        self.decide_retention()?;
         self.decide().await
     }
 

@@ -13,5 +13,6 @@ mod limits;
 mod lines;
 mod plans;
 mod refusals;
+mod retention;
 mod scripts;
 mod world;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use arrow::array::RecordBatch;
 use futures::TryStreamExt;
 use query::{ExternalTables, QueryService, Result, Settings, Source};
+use storage::clock::WallClock;
 use storage::engine::{Committer, Engine, EngineConfig};
 use storage::log::encode_batch;
 use storage::model::{Delete, TableId, TagTest, TimeRange, Timestamp, WriteBatch};
@@ -29,6 +30,11 @@ impl World {
 
     pub(crate) async fn with(external: ExternalTables, change: impl FnOnce(&mut Settings)) -> Self {
         Self::with_engine(external, change, |_| {}).await
+    }
+
+    /// A world in which it is `now`.
+    pub(crate) async fn at(now: WallClock) -> Self {
+        Self::with_engine(ExternalTables::default(), |_| {}, |config| config.clock = now).await
     }
 
     /// One whose engine does not have the defaults.

@@ -1,10 +1,13 @@
 //! Definitions: the records that say what an id in the log means, and the queue on their way there.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::model::{ColumnId, DatabaseName, PhysicalColumn, SeriesId, TableId, TableName, TagSchema};
+use crate::model::{
+    ColumnId, DatabaseName, Partition, PhysicalColumn, Retention, SeriesId, TableId, TableName, TagSchema,
+};
 
 /// What an id means. A definition stands in or before the first frame that uses the id (KEY-3).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +25,8 @@ pub enum Definition {
         database: DatabaseName,
         /// Its name.
         name: TableName,
+        /// How its files are kept apart.
+        partition: Partition,
     },
     /// A tag was born; its position is the number of tags before it.
     Tag {
@@ -72,6 +77,27 @@ pub enum Definition {
         /// Its next column.
         column: ColumnId,
     },
+    /// How long rows of a database are kept, from now on; `None`: nothing is said any more.
+    DatabaseRetention {
+        /// The database.
+        database: DatabaseName,
+        /// What it says.
+        retention: Option<Retention>,
+    },
+    /// How long rows of a table are kept, from now on; `None`: as long as its database says.
+    TableRetention {
+        /// The table.
+        table: TableId,
+        /// What it says.
+        retention: Option<Retention>,
+    },
+}
+
+impl Definition {
+    /// Whether it says how long rows are kept.
+    pub(crate) const fn is_retention(&self) -> bool {
+        matches!(self, Self::DatabaseRetention { .. } | Self::TableRetention { .. })
+    }
 }
 
 /// Definitions that are visible to sources and not yet in the log.
@@ -81,17 +107,32 @@ pub enum Definition {
 #[derive(Debug, Default)]
 pub struct DefinitionQueue {
     pending: Mutex<Vec<Definition>>,
+    /// Retentions that were declared and are not durable yet.
+    unsynced_retentions: AtomicUsize,
 }
 
 impl DefinitionQueue {
     /// Adds a definition. Call it before the id becomes visible.
     pub(crate) fn push(&self, definition: Definition) {
+        self.unsynced_retentions.fetch_add(usize::from(definition.is_retention()), Ordering::AcqRel);
         self.pending.lock().push(definition);
     }
 
     /// Takes all pending definitions in the order of their birth.
     pub(crate) fn drain(&self) -> Vec<Definition> {
         std::mem::take(&mut *self.pending.lock())
+    }
+
+    /// Notes that so many retentions which were taken are durable.
+    pub(crate) fn synced(&self, retentions: usize) {
+        if retentions > 0 {
+            self.unsynced_retentions.fetch_sub(retentions, Ordering::AcqRel);
+        }
+    }
+
+    /// Whether every retention that anyone can see now survives a crash.
+    pub(crate) fn retentions_are_durable(&self) -> bool {
+        self.unsynced_retentions.load(Ordering::Acquire) == 0
     }
 
     /// Whether any definition waits.

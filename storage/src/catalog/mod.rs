@@ -7,6 +7,7 @@
 //!   the source validates again (KEY-4).
 
 mod definition;
+mod properties;
 mod stored_name;
 #[cfg(test)]
 mod tests;
@@ -14,16 +15,17 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::RwLock;
 
 pub use definition::{Definition, DefinitionQueue};
+pub use properties::{Declared, TableDeclaration};
 
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::model::{
-    ColumnId, DatabaseName, FieldSchema, FieldType, PhysicalColumn, TableId, TableName, TableSchema,
-    TagSchema,
+    ColumnId, DatabaseName, FieldSchema, FieldType, Partition, PhysicalColumn, Retention, TableId, TableName,
+    TableSchema, TagSchema,
 };
 
 /// Databases, tables and columns of this node.
@@ -40,6 +42,12 @@ struct Inner {
     next_table: u32,
     /// Columns below these were given, and their definitions may be lost (KEY-2).
     given_columns: HashMap<TableId, u16>,
+    /// What databases say of how long rows are kept.
+    retentions: HashMap<DatabaseName, Retention>,
+    /// Whether definitions were lost, so that what is known of a retention may not be what was declared last.
+    lost_definitions: bool,
+    /// Tables that were declared since the start.
+    declared: HashSet<TableId>,
 }
 
 /// A change of one table's schema, validated against [`base`](Self::base).
@@ -152,10 +160,11 @@ impl Catalog {
         if stale {
             return Ok(Applied::Stale);
         }
-        check_column_limit(current.as_deref(), change)?;
+        let more = change.tags.len() + change.fields.len() + change.widen.len();
+        check_columns(current.as_deref(), &change.table, more)?;
         let schema = match current {
             Some(current) => TableSchema::clone(&current),
-            None => self.create_table(&mut inner, change)?,
+            None => self.create_table(&mut inner, &change.database, &change.table, Partition::Day)?,
         };
         let given = inner.given_columns.get(&schema.id).copied().unwrap_or(0);
         let schema = Arc::new(self.add_columns(schema, change, given));
@@ -164,7 +173,7 @@ impl Catalog {
     }
 
     /// Takes over a definition that was read from the log or a checkpoint. A definition that is known already
-    /// changes nothing and gives `false`, so replay may meet it twice.
+    /// changes nothing and gives `false`, so replay may meet it twice. Of two that contradict each other, the later wins.
     ///
     /// # Errors
     /// [`Error::Damaged`] when it refers to what was never defined.
@@ -176,11 +185,15 @@ impl Catalog {
                 inner.databases.entry(name.clone()).or_default();
                 Ok(!known)
             }
-            Definition::Table { id, database, name } => {
+            Definition::Table { id, database, name, partition } => {
                 inner.next_table = inner.next_table.max(id.get() + 1);
                 inner.databases.entry(database.clone()).or_default().insert(name.clone(), *id);
                 let known = inner.tables.contains_key(id);
-                let fresh = || Arc::new(TableSchema::new(*id, database.clone(), name.clone()));
+                let fresh = || {
+                    let mut schema = TableSchema::new(*id, database.clone(), name.clone());
+                    schema.partition = *partition;
+                    Arc::new(schema)
+                };
                 inner.tables.entry(*id).or_insert_with(fresh);
                 Ok(!known)
             }
@@ -212,6 +225,7 @@ impl Catalog {
                 Ok(!known)
             }
             Definition::Given { table, .. } => {
+                inner.lost_definitions = true;
                 inner.next_table = inner.next_table.max(table.get());
                 Ok(false)
             }
@@ -221,6 +235,13 @@ impl Catalog {
                 Ok(false)
             }
             Definition::Series { .. } => Ok(false),
+            Definition::DatabaseRetention { database, retention } => {
+                Ok(inner.set_retention(database, *retention))
+            }
+            Definition::TableRetention { table, retention } => {
+                let schema = inner.table_mut(*table)?;
+                Ok(std::mem::replace(&mut schema.retention, *retention) != *retention)
+            }
         }
     }
 
@@ -230,13 +251,21 @@ impl Catalog {
         let inner = self.inner.read();
         let mut all: Vec<_> =
             inner.databases.keys().map(|name| Definition::Database { name: name.clone() }).collect();
+        all.extend(inner.retentions.iter().map(|(database, retention)| Definition::DatabaseRetention {
+            database: database.clone(),
+            retention: Some(*retention),
+        }));
         for schema in inner.tables.values() {
             let table = schema.id;
             all.push(Definition::Table {
                 id: table,
                 database: schema.database.clone(),
                 name: schema.name.clone(),
+                partition: schema.partition,
             });
+            if schema.retention.is_some() {
+                all.push(Definition::TableRetention { table, retention: schema.retention });
+            }
             all.extend(schema.tags.iter().map(|tag| Definition::Tag { table, tag: tag.clone() }));
             for field in &schema.fields {
                 let name = field.name.clone();
@@ -263,22 +292,34 @@ impl Catalog {
         Ok(true)
     }
 
-    fn create_table(&self, inner: &mut Inner, change: &SchemaChange) -> Result<TableSchema> {
-        self.ensure_database(inner, &change.database)?;
-        let tables = inner.databases.entry(change.database.clone()).or_default();
+    fn create_table(
+        &self,
+        inner: &mut Inner,
+        database: &DatabaseName,
+        name: &TableName,
+        partition: Partition,
+    ) -> Result<TableSchema> {
+        self.ensure_database(inner, database)?;
+        let tables = inner.databases.entry(database.clone()).or_default();
         if tables.len() >= limits::TABLES_PER_DATABASE {
             return Err(Error::LimitExceeded(format!(
-                "database {} has its {} tables",
-                change.database,
+                "database {database} has its {} tables",
                 limits::TABLES_PER_DATABASE
             )));
         }
         let id = TableId::new(inner.next_table);
         inner.next_table += 1;
-        tables.insert(change.table.clone(), id);
-        let (database, name) = (change.database.clone(), change.table.clone());
-        self.definitions.push(Definition::Table { id, database: database.clone(), name: name.clone() });
-        Ok(TableSchema::new(id, database, name))
+        tables.insert(name.clone(), id);
+        let (database, name) = (database.clone(), name.clone());
+        self.definitions.push(Definition::Table {
+            id,
+            database: database.clone(),
+            name: name.clone(),
+            partition,
+        });
+        let mut schema = TableSchema::new(id, database, name);
+        schema.partition = partition;
+        Ok(schema)
     }
 
     /// `given` is the first column that may be given.
@@ -295,6 +336,7 @@ impl Catalog {
                 id: next_column(&schema, given),
                 field_type: *field_type,
                 stored_name: stored_name::choose(&schema, name),
+                scale: None,
             };
             self.definitions.push(Definition::Field { table, name: name.clone(), column: column.clone() });
             schema.push_field(FieldSchema { name: name.clone(), narrow: column, wide: None });
@@ -305,6 +347,7 @@ impl Catalog {
                 id: next_column(&schema, given),
                 field_type: FieldType::Float,
                 stored_name: stored_name::wide(&field.narrow.stored_name),
+                scale: None,
             };
             self.definitions.push(Definition::Widened {
                 table,
@@ -326,13 +369,12 @@ impl Inner {
     }
 }
 
-fn check_column_limit(current: Option<&TableSchema>, change: &SchemaChange) -> Result<()> {
-    let now = current.map_or(0, TableSchema::column_count);
-    let wanted = now + change.tags.len() + change.fields.len() + change.widen.len();
+/// Whether a table may have so many columns more.
+fn check_columns(current: Option<&TableSchema>, table: &TableName, more: usize) -> Result<()> {
+    let wanted = current.map_or(0, TableSchema::column_count) + more;
     if wanted > limits::COLUMNS_PER_TABLE {
         return Err(Error::LimitExceeded(format!(
-            "table {} would have {wanted} columns, the limit is {}",
-            change.table,
+            "table {table} would have {wanted} columns, the limit is {}",
             limits::COLUMNS_PER_TABLE
         )));
     }

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Applied, Catalog, Definition, DefinitionQueue, SchemaChange};
+use super::{Applied, Catalog, Definition, DefinitionQueue, SchemaChange, TableDeclaration};
+use crate::error::ErrorKind;
 use crate::limits;
-use crate::model::{DatabaseName, FieldType, TableName, TableSchema};
+use crate::model::{
+    DatabaseName, FieldType, Partition, Retention, Scale, SeriesId, TableId, TableName, TableSchema,
+};
 
 fn change(base: Option<Arc<TableSchema>>, tags: &[&str], fields: &[(&str, FieldType)]) -> SchemaChange {
     SchemaChange {
@@ -80,4 +83,89 @@ fn the_column_limit_refuses_the_whole_change() {
     let fields: Vec<_> = names.iter().map(|n| (n.as_str(), FieldType::Float)).collect();
     assert!(catalog.apply(&change(None, &[], &fields)).is_err());
     assert!(catalog.table("db", "t").is_none());
+}
+
+fn declaration(hours: Option<u64>, scales: &[(&str, u64)]) -> TableDeclaration {
+    TableDeclaration {
+        database: DatabaseName::new("db").unwrap(),
+        table: TableName::new("t").unwrap(),
+        retention: hours.map(retention),
+        partition: None,
+        scales: scales.iter().map(|(name, k)| (Arc::from(*name), Scale::new(*k).unwrap())).collect(),
+    }
+}
+
+fn retention(hours: u64) -> Retention {
+    Retention::from_nanos(hours * 3_600_000_000_000).unwrap()
+}
+
+#[test]
+fn the_later_of_two_records_of_a_property_holds_also_when_both_are_met_twice() {
+    let queue = Arc::new(DefinitionQueue::default());
+    let catalog = Catalog::new(queue.clone());
+    let database = DatabaseName::new("db").unwrap();
+    assert!(catalog.declare_database(&database, Some(retention(9))).unwrap());
+    let by_month = TableDeclaration {
+        partition: Some(Partition::Month),
+        ..declaration(Some(5), &[("x", 2), ("a b", 0)])
+    };
+    assert!(catalog.declare_table(&by_month).unwrap().created);
+    for hours in [Some(7), None, Some(6)] {
+        assert!(!catalog.declare_table(&declaration(hours, &[])).unwrap().created);
+    }
+    assert!(!catalog.declare_database(&database, Some(retention(8))).unwrap());
+    let declared = catalog.table("db", "t").unwrap();
+    assert_eq!((declared.partition, declared.retention), (Partition::Month, Some(retention(6))));
+    let logged: Vec<Definition> = queue.drain();
+    for definitions in [logged.clone(), catalog.definitions(), [logged.clone(), logged].concat()] {
+        let copy = Catalog::new(Arc::default());
+        for definition in &definitions {
+            copy.restore(definition).unwrap();
+        }
+        assert_eq!(*copy.table("db", "t").unwrap(), *declared);
+        assert_eq!(copy.database_retention("db"), Some(Some(retention(8))));
+        assert_eq!(copy.retention_of(declared.id), Some(retention(6)));
+    }
+}
+
+#[test]
+fn what_stands_already_refuses_the_whole_declaration() {
+    let queue = Arc::new(DefinitionQueue::default());
+    let catalog = Catalog::new(queue.clone());
+    let made = catalog.apply(&change(None, &["host"], &[("v", FieldType::Float)])).unwrap();
+    let before = schema(made);
+    queue.drain();
+    let by_month = TableDeclaration { partition: Some(Partition::Month), ..declaration(Some(1), &[]) };
+    let (of_tag, of_values) =
+        (declaration(Some(1), &[("host", 1)]), declaration(Some(1), &[("w", 1), ("v", 1)]));
+    for refused in [by_month, of_tag, of_values] {
+        assert_eq!(catalog.declare_table(&refused).unwrap_err().kind(), ErrorKind::Conflict);
+    }
+    for name in ["time", "busbar_x", "a\nb", ""] {
+        assert_eq!(
+            catalog.declare_table(&declaration(None, &[(name, 1)])).unwrap_err().kind(),
+            ErrorKind::Invalid
+        );
+    }
+    assert_eq!(catalog.table("db", "t").unwrap(), before);
+    assert!(queue.is_empty());
+    // A batch that was built before a retention was declared is not stale; before a field was, it is.
+    catalog.declare_table(&declaration(Some(1), &[])).unwrap();
+    assert!(matches!(catalog.apply(&change(Some(before.clone()), &[], &[])).unwrap(), Applied::Schema(_)));
+    catalog.declare_table(&declaration(Some(1), &[("w", 1)])).unwrap();
+    assert!(matches!(catalog.apply(&change(Some(before), &[], &[])).unwrap(), Applied::Stale));
+}
+
+#[test]
+fn after_a_loss_of_definitions_a_retention_is_known_only_when_it_is_declared_anew() {
+    let catalog = Catalog::new(Arc::default());
+    let id = catalog.declare_table(&declaration(Some(1), &[])).unwrap().schema.id;
+    let copy = Catalog::new(Arc::default());
+    copy.restore(&Definition::Given { series: SeriesId::new(0), table: TableId::new(0) }).unwrap();
+    for definition in catalog.definitions() {
+        copy.restore(&definition).unwrap();
+    }
+    assert!(catalog.knows_retention_of(id) && !copy.knows_retention_of(id));
+    copy.declare_table(&declaration(Some(1), &[])).unwrap();
+    assert!(copy.knows_retention_of(id));
 }

@@ -101,7 +101,7 @@ impl Rig {
 }
 
 fn push_field(schema: &mut TableSchema, id: u16, field_type: FieldType, name: &str) {
-    let narrow = PhysicalColumn { id: ColumnId::new(id), field_type, stored_name: name.into() };
+    let narrow = PhysicalColumn { id: ColumnId::new(id), field_type, stored_name: name.into(), scale: None };
     schema.push_field(FieldSchema { name: name.into(), narrow, wide: None });
 }
 

@@ -18,6 +18,8 @@ pub struct Committer {
     last_sequence: Sequence,
     /// Definitions taken from the queue and not yet durable.
     definitions: EncodedDefinitions,
+    /// Retentions among them.
+    retentions: usize,
     /// Whether a frame with content was written since the last empty one (LOG-3).
     unconfirmed: bool,
 }
@@ -52,7 +54,13 @@ pub struct Visible {
 
 impl Committer {
     pub(super) fn new(shared: Arc<Shared>, last_sequence: Sequence) -> Self {
-        Self { shared, last_sequence, definitions: EncodedDefinitions::default(), unconfirmed: false }
+        Self {
+            shared,
+            last_sequence,
+            definitions: EncodedDefinitions::default(),
+            retentions: 0,
+            unconfirmed: false,
+        }
     }
 
     /// Writes the batches to the log as one frame, with every definition that they can need (KEY-3).
@@ -63,6 +71,7 @@ impl Committer {
         // Whatever a batch refers to was queued before the batch was handed over.
         for definition in self.shared.definitions.drain() {
             self.definitions.push(&definition)?;
+            self.retentions += usize::from(definition.is_retention());
         }
         let first = self.last_sequence.next(clock::now().unix_millis());
         let sequence = Sequence::new(first.get() + group.len().saturating_sub(1) as u64);
@@ -112,6 +121,7 @@ impl<'a> Appended<'a> {
         let shared = &self.committer.shared;
         let synced = shared.log.lock().sync();
         shared.noting_fault(synced)?;
+        shared.definitions.synced(std::mem::take(&mut self.committer.retentions));
         shared.logged.lock().append(&mut self.committer.definitions);
         Ok(Durable { appended: self })
     }

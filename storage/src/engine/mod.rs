@@ -17,6 +17,7 @@
 mod commit;
 pub(crate) mod definitions;
 mod disk_use;
+mod kept;
 pub(crate) mod lock;
 mod recovery;
 mod salvage;
@@ -38,7 +39,7 @@ pub use commit::{Appended, Committer, Durable, Visible};
 
 use self::disk_use::DiskUse;
 use crate::catalog::{Catalog, DefinitionQueue};
-use crate::clock;
+use crate::clock::{self, WallClock};
 use crate::compaction::{CompactionConfig, Compactor};
 use crate::delta::TableLogs;
 use crate::disk::{Disk, LocalDisk};
@@ -47,8 +48,9 @@ use crate::flush::Flusher;
 use crate::last_value::{self, Follower, LastRows, LastValues, LastValuesConfig};
 use crate::limits;
 use crate::log::{EncodedDefinitions, Epoch, LogReader, LogWriter, RecoveryMode};
-use crate::model::{DataFile, FilePlace, FrameNumber, Sequence, TableId, TableSchema};
+use crate::model::{DataFile, FilePlace, FrameNumber, Retention, Sequence, TableId, TableSchema};
 use crate::object::{StoreActivity, StoreSettings, VerifiedStore};
+use crate::retention::{Dropped, RetentionJob};
 use crate::series::SeriesIndex;
 use crate::tap::{CommittedGroup, Tap};
 use crate::vacuum::{self, VacuumConfig, Vacuumed};
@@ -85,6 +87,10 @@ pub struct EngineConfig {
     pub vacuum: VacuumConfig,
     /// Bounds of last values.
     pub last_values: LastValuesConfig,
+    /// How long rows are kept for which neither table nor database says anything.
+    pub retention: Retention,
+    /// The clock by which rows expire.
+    pub clock: WallClock,
     /// Whether flush and compaction run when they are due; without it only when they are asked to.
     pub background: bool,
     /// The disk of everything but the lock: log, definitions, staged files and local tables.
@@ -110,6 +116,8 @@ impl EngineConfig {
             compaction: CompactionConfig::default(),
             vacuum: VacuumConfig::default(),
             last_values: LastValuesConfig::default(),
+            retention: Retention::FOREVER,
+            clock: WallClock::default(),
             background: true,
             disk: Arc::new(LocalDisk),
         }
@@ -123,6 +131,7 @@ pub struct Engine {
     flusher: Arc<Flusher>,
     compactor: Arc<Compactor>,
     follower: Arc<Follower>,
+    retention: Arc<RetentionJob>,
     _lock: Arc<lock::DirectoryLock>,
 }
 
@@ -156,6 +165,8 @@ pub(crate) struct Shared {
     /// Wakes the compactor when there are new files.
     pub(crate) compact_wanted: Notify,
     pub(crate) tables: TableLogs,
+    /// What has expired and was dropped since the start.
+    pub(crate) expired: Mutex<Dropped>,
     pub(crate) table_store: Arc<dyn ObjectStore>,
     pub(crate) staged_store: Arc<dyn ObjectStore>,
     /// The two stores for readers of data files.
@@ -206,8 +217,9 @@ impl Engine {
         let flusher = Arc::new(Flusher::start(Arc::clone(&shared), staged));
         let compactor = Arc::new(Compactor::start(Arc::clone(&shared)));
         let follower = Arc::new(Follower::start(&shared));
+        let retention = Arc::new(RetentionJob::start(&shared));
         let committer = Committer::new(Arc::clone(&shared), sequence);
-        Ok((Self { shared, flusher, compactor, follower, _lock: Arc::new(lock) }, committer))
+        Ok((Self { shared, flusher, compactor, follower, retention, _lock: Arc::new(lock) }, committer))
     }
 
     /// Databases, tables and columns.
@@ -390,7 +402,7 @@ impl Engine {
         vacuum::run(&self.shared).await
     }
 
-    /// Stops the compactor, and the flusher after a last flush and ends the tap. Drop the [`Committer`] first: rows that it
+    /// Stops what looks after files, and the flusher after a last flush and ends the tap. Drop the [`Committer`] first: rows that it
     /// commits afterwards stay in the log and come back at the next start.
     ///
     /// # Errors
@@ -398,6 +410,7 @@ impl Engine {
     pub async fn close(&self) -> Result<()> {
         self.shared.tap.close();
         self.compactor.stop().await;
+        self.retention.stop().await;
         self.follower.stop().await;
         let flushed = self.flusher.stop().await;
         last_value::save_at_close(&self.shared).await;

@@ -148,6 +148,7 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
         verified_tables: Arc::new(VerifiedStore::new(Arc::clone(&table_store))),
         verified_staged: Arc::new(VerifiedStore::new(Arc::clone(&staged_store))),
         compact_wanted: tokio::sync::Notify::new(),
+        expired: Mutex::default(),
         tables: TableLogs::new(Arc::clone(&table_store), app_id),
         table_store,
         staged_store,

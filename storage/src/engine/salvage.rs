@@ -78,8 +78,10 @@ pub(super) fn some_are_lost(known: &[Definition]) -> bool {
 impl Ids {
     fn define(&mut self, definition: &Definition) {
         match definition {
-            Definition::Database { .. } => {}
-            Definition::Table { id, .. } | Definition::Tag { table: id, .. } => self.table(*id),
+            Definition::Database { .. } | Definition::DatabaseRetention { .. } => {}
+            Definition::Table { id, .. }
+            | Definition::Tag { table: id, .. }
+            | Definition::TableRetention { table: id, .. } => self.table(*id),
             Definition::Field { table, column, .. } | Definition::Widened { table, column, .. } => {
                 self.column(*table, column.id.get() + 1);
             }

@@ -5,6 +5,7 @@
 mod compaction;
 mod deletes;
 mod faults;
+mod properties;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! The staging area: Parquet files on the local disk, synced, on their way to their tables.
 //!
-//! A *set* is what one table's sealed memtable became: one file per day, and a manifest `<set>.json` that is
+//! A *set* is what one table's sealed memtable became: one file per partition, and a manifest `<set>.json` that is
 //! written last. Invariant (TXN-2): a set with a manifest is complete, and its files are what the manifest
 //! says; files without a manifest are leftovers of a crash and are removed at the start.
 
@@ -20,7 +20,7 @@ use crate::flush::signed;
 use crate::layout;
 use crate::memtable::{RowFilter, SealedMemtable, sort_rows};
 use crate::model::{
-    DataFile, FilePlace, Sequence, SequenceRange, TableId, TableSchema, TimeRange, Timestamp,
+    DataFile, FilePlace, Partition, Sequence, SequenceRange, TableId, TableSchema, TimeRange, Timestamp,
 };
 use crate::parquet_file;
 use crate::rows::SortedRows;
@@ -33,7 +33,7 @@ pub(crate) struct StagedSet {
     pub(crate) table: TableId,
     /// The sequence at which the rows were sealed.
     pub(crate) sealed_at: Sequence,
-    /// The files, one per day.
+    /// The files, one per partition.
     pub(crate) files: Vec<Arc<DataFile>>,
 }
 
@@ -171,13 +171,13 @@ impl<'a> StagingArea<'a> {
         let rows = rows.without(&deletes.tombstones, &schema)?;
         self.withdraw_manifest(table, sealed.sealed_at)?;
         let mut files = Vec::new();
-        let dates = dates(&rows.times);
+        let dates = dates(schema.partition, &rows.times);
         for date in &dates {
-            // Usually all rows are of one day, and then none of their columns is copied.
+            // Usually all rows are of one partition, and then none of their columns is copied.
             let part = if dates.len() == 1 {
                 Cow::Borrowed(&rows)
             } else {
-                Cow::Owned(rows.within(layout::day(*date))?)
+                Cow::Owned(rows.within(layout::partition_times(schema.partition, *date))?)
             };
             files.push(self.write_file(&schema, &part, *date, sequences)?);
         }
@@ -314,16 +314,16 @@ pub(crate) fn checksum_of(disk: &dyn Disk, path: &Path) -> Result<u32> {
     }
 }
 
-/// The days (UTC) on which there are rows.
-fn dates(times: &[i64]) -> BTreeSet<i32> {
+/// The partitions in which there are rows.
+fn dates(unit: Partition, times: &[i64]) -> BTreeSet<i32> {
     let mut dates = BTreeSet::new();
-    // Neighbours mostly have one day.
-    let mut day = None;
+    // Neighbours mostly have one partition.
+    let mut current = None;
     for time in times.iter().map(|time| Timestamp::from_nanos(*time)) {
-        if !day.is_some_and(|day: TimeRange| day.min <= time && time <= day.max) {
-            let date = layout::date_of(time);
+        if !current.is_some_and(|times: TimeRange| times.contains(time)) {
+            let date = layout::partition_of(unit, time);
             dates.insert(date);
-            day = Some(layout::day(date));
+            current = Some(layout::partition_times(unit, date));
         }
     }
     dates

@@ -11,7 +11,7 @@ use futures::StreamExt;
 use object_store::ObjectStore;
 use tokio::runtime::Handle;
 
-use super::position::{Position, applied_deletes, is_own};
+use super::position::{Position, applied_deletes, is_own, last_delete};
 use super::rows::LastRows;
 use super::values::TableValues;
 use super::{Followed, LastValues, State};
@@ -130,26 +130,23 @@ pub(super) fn catch_up(
 }
 
 /// Takes away what deletes have hit that the values do not know of. If it was the last of anything, the one before it
-/// is only in the sources: all are to be folded anew.
+/// is only in the sources: all are to be folded anew. So they are where a file has had a delete applied that the values
+/// do not know: nothing else may know it any more.
 fn forget_deleted(followed: &Followed, view: &TableView, schema: &TableSchema) {
     let mut state = followed.state.write();
     let known = state.position.deleted;
+    let mut is_hit = applied_deletes(view) > known;
+    if is_hit {
+        state.values = TableValues::default();
+    }
     for tombstone in view.tombstones.iter().filter(|tombstone| tombstone.sequence > known) {
         let covers = |key: &SeriesKey| tombstone.covers_series(schema, key);
-        if state.values.forget(tombstone.times, &covers) {
-            state.position = Position::default();
-        }
-        state.position.deleted = tombstone.sequence;
+        is_hit |= state.values.forget(tombstone.times, &covers);
     }
-    state.position.deleted = state.position.deleted.max(known);
-    let applied = applied_deletes(view);
-    if applied > state.position.deleted {
-        // What it has hit is not known any more.
-        if state.is_kept {
-            state.values = TableValues::default();
-        }
-        state.position = Position { deleted: applied, ..Position::default() };
+    if is_hit {
+        state.position = Position::default();
     }
+    state.position.deleted = known.max(last_delete(view));
 }
 
 /// Takes over what is saved, once.

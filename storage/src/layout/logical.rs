@@ -12,7 +12,7 @@ use arrow::datatypes::{
 };
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 
-use super::REMAINDER_COLUMN;
+use super::{REMAINDER_COLUMN, parts_of, scaled};
 use crate::error::{Error, Result};
 use crate::model::{ColumnId, FieldSchema, FieldType, PhysicalColumn, TIME_COLUMN, TableSchema};
 
@@ -40,11 +40,14 @@ impl<'a> Logical<'a> {
         }
     }
 
-    fn stored_names(&self) -> Vec<&'a str> {
+    fn stored_names(&self) -> Vec<String> {
         match self {
-            Self::Tag(name) => vec![name],
-            Self::Time => vec![TIME_COLUMN, REMAINDER_COLUMN],
-            Self::Field(field) => field.columns().map(|column| column.stored_name.as_ref()).collect(),
+            Self::Tag(name) => vec![(*name).to_owned()],
+            Self::Time => vec![TIME_COLUMN.to_owned(), REMAINDER_COLUMN.to_owned()],
+            Self::Field(field) => {
+                let stored = field.columns().flat_map(parts_of);
+                stored.map(|stored| stored.field.name().clone()).collect()
+            }
         }
     }
 }
@@ -57,7 +60,7 @@ impl<'a> Logical<'a> {
 pub fn stored_columns(schema: &TableSchema, projection: Option<&[usize]>) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for position in positions(schema, projection) {
-        names.extend(Logical::at(schema, position)?.stored_names().into_iter().map(str::to_owned));
+        names.extend(Logical::at(schema, position)?.stored_names());
     }
     Ok(names)
 }
@@ -176,11 +179,11 @@ pub(super) fn column_values(physical: &RecordBatch, column: &PhysicalColumn) -> 
     if column.field_type == FieldType::Text {
         return text(physical, &column.stored_name, &wanted);
     }
-    let Some(values) = physical.column_by_name(&column.stored_name) else {
+    let Some(values) = stored_values(physical, column)? else {
         return Ok(new_null_array(&wanted, physical.num_rows()));
     };
     if *values.data_type() == wanted {
-        return Ok(Arc::clone(values));
+        return Ok(values);
     }
     match values.as_primitive_opt::<Decimal128Type>() {
         Some(decimals) if column.field_type == FieldType::Unsigned => {
@@ -189,6 +192,18 @@ pub(super) fn column_values(physical: &RecordBatch, column: &PhysicalColumn) -> 
             Ok(Arc::new(integers.map_err(|_| damaged(&column.stored_name))?))
         }
         _ => Err(damaged(&column.stored_name)),
+    }
+}
+
+/// The column of a file that has a physical column's values; of one with a scale, its two parts as one.
+fn stored_values(physical: &RecordBatch, column: &PhysicalColumn) -> Result<Option<ArrayRef>> {
+    let values = physical.column_by_name(&column.stored_name);
+    match column.scale {
+        Some(scale) if values.is_none_or(|values| *values.data_type() != DataType::Float64) => {
+            scaled::join(scale, values, physical.column_by_name(&scaled::other_name(column)))
+        }
+        // Rows that were never in a file are not taken apart.
+        _ => Ok(values.cloned()),
     }
 }
 

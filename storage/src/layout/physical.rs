@@ -10,7 +10,7 @@ use super::{UNSIGNED_DIGITS, field_field, remainder_field, tag_field, time_field
 use crate::error::{Error, Result};
 use crate::model::{FieldColumn, TableSchema};
 
-/// The rows as a file holds them: `tags` are dictionaries of text, one for each tag of the schema in order,
+/// The rows as a file holds them, but that floats with a scale are in one column: `tags` are dictionaries of text, one for each tag of the schema in order,
 /// `times` nanoseconds since 1970, `fields` the physical columns that any row has a value for, in any order.
 ///
 /// # Errors

@@ -7,7 +7,7 @@ use arrow::datatypes::{Int32Type, TimestampNanosecondType};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 
 use super::logical::{Logical, column_values, field_of, positions, text, time};
-use super::tag_type;
+use super::{StoredColumn, parts_of, tag_type};
 use crate::error::{Error, Result};
 use crate::model::{FieldColumn, TableSchema};
 use crate::rows::SortedRows;
@@ -46,7 +46,8 @@ pub fn sorted_rows(schema: &TableSchema, physical: &RecordBatch) -> Result<Sorte
         return Err(unsorted());
     }
     for column in schema.fields.iter().flat_map(|field| field.columns()) {
-        if physical.column_by_name(&column.stored_name).is_some() {
+        let is_there = |stored: &StoredColumn| physical.column_by_name(stored.field.name()).is_some();
+        if parts_of(column).iter().any(is_there) {
             let values = column_values(physical, column)?;
             if values.null_count() < values.len() {
                 rows.fields.push(FieldColumn { column: column.id, values });

@@ -24,7 +24,7 @@ use super::*;
 use crate::model::{ColumnId, DatabaseName, FieldColumn, FieldSchema, TableId, TableName};
 
 fn column(id: u16, field_type: FieldType, stored_name: &str) -> PhysicalColumn {
-    PhysicalColumn { id: ColumnId::new(id), field_type, stored_name: stored_name.into() }
+    PhysicalColumn { id: ColumnId::new(id), field_type, stored_name: stored_name.into(), scale: None }
 }
 
 /// Two tags and one field of each kind, `i` and `u` widened.

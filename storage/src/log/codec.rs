@@ -39,4 +39,8 @@ mod definition_kind {
     pub(super) const SERIES: u8 = 6;
     pub(super) const GIVEN: u8 = 7;
     pub(super) const GIVEN_COLUMNS: u8 = 8;
+    pub(super) const DATABASE_RETENTION: u8 = 9;
+    pub(super) const TABLE_RETENTION: u8 = 10;
+    pub(super) const TABLE_BY_MONTH: u8 = 11;
+    pub(super) const SCALED_FIELD: u8 = 12;
 }

@@ -41,7 +41,7 @@ pub(super) struct Recovered {
     pub(super) last_frame: FrameNumber,
     /// The greatest sequence in any frame.
     pub(super) last_sequence: Sequence,
-    /// A segment without a header that was being made when the machine stopped.
+    /// A segment without a frame that was being made when the machine stopped, or when the disk failed.
     pub(super) unfinished: Option<u64>,
     /// Bytes of a frame that was being written when the machine stopped.
     pub(super) torn: bool,
@@ -107,6 +107,10 @@ impl<'a> LogReader<'a> {
                 found.unfinished = Some(number);
                 break;
             };
+            if is_last && expected.is_some_and(|next| header.first_frame < next) && holds_no_frame(&loaded) {
+                found.unfinished = Some(number);
+                break;
+            }
             if expected.is_some_and(|next| header.first_frame != next) {
                 return Err(self.damage(
                     number,
@@ -180,8 +184,7 @@ impl<'a> LogReader<'a> {
         let path = segment::path(self.folder, number);
         let file = self.disk.open(&path, false)?;
         let loaded = self.load_bytes(number, &*file)?;
-        let first = next_frame(&loaded, 0, FrameNumber::default());
-        if is_last && first.is_none() {
+        if is_last && holds_no_frame(&loaded) {
             return Ok(());
         }
         Err(self.damage(number, 0, expected.unwrap_or_default(), "have lost their segment's header"))
@@ -202,6 +205,12 @@ impl<'a> LogReader<'a> {
             segment::path(self.folder, segment).display()
         ))
     }
+}
+
+/// Whether a segment holds no frame. If its header names a frame that an earlier segment has, its making failed then, and
+/// smaller frames went on in that one.
+fn holds_no_frame(loaded: &Loaded) -> bool {
+    next_frame(loaded, 0, FrameNumber::default()).is_none()
 }
 
 /// How far a segment's frames go.

@@ -49,3 +49,34 @@ fn a_frame_that_was_shown_after_a_restart_survives_a_power_cut_whichever_call_fa
         }
     }
 }
+
+#[test]
+fn a_segment_that_could_not_be_begun_is_no_damage_once_smaller_frames_went_on_in_the_one_before() {
+    let operations =
+        [Operation::Sync, Operation::Write, Operation::SyncFolder, Operation::Rename, Operation::Open];
+    for operation in operations {
+        for (skip, seed) in (0..6).flat_map(|skip| (0..6).map(move |seed| (skip, seed))) {
+            for power_cut in [false, true] {
+                let disk = SimDisk::new(seed);
+                disk.create_folder(&PathBuf::from("/log")).unwrap();
+                let (mut log, _) = open(&disk);
+                let mut last = write(&mut log, 1).and_then(|_| write(&mut log, 2)).unwrap();
+                disk.fail(operation, skip);
+                // It needs a segment of its own; the next ones fit into the one that there is.
+                for (sequence, payload) in [(3, 3_000), (4, 10), (5, 10)] {
+                    let appended = log.append(Sequence::new(sequence), &[&vec![7; payload]]);
+                    if let Ok(frame) = appended.and_then(|_| log.sync()) {
+                        last = frame.get();
+                    }
+                }
+                let (_, found) = open(&if power_cut { disk.power_cut() } else { disk.kill() });
+                assert_eq!(
+                    found,
+                    (1..=found.len() as u64).collect::<Vec<_>>(),
+                    "{operation:?} {skip} {seed}"
+                );
+                assert!(found.len() as u64 >= last, "{operation:?} {skip} {seed}");
+            }
+        }
+    }
+}

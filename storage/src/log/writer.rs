@@ -1,5 +1,6 @@
 //! The one writer of the log.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -195,10 +196,17 @@ impl LogWriter {
         self.sync()?;
         let number = self.segments.last().map_or(1, |s| s.segment + 1);
         let first_frame = FrameNumber::new(self.last_frame.get() + 1);
-        let (header, active) = self.place.start_segment(number, first_frame, needed)?;
-        self.segments.push(header);
-        self.active = active;
-        Ok(())
+        match self.place.start_segment(number, first_frame, needed) {
+            Ok((header, active)) => {
+                self.segments.push(header);
+                self.active = active;
+                Ok(())
+            }
+            Err(error) => {
+                self.place.abandon(number);
+                Err(error)
+            }
+        }
     }
 }
 
@@ -235,6 +243,17 @@ impl Place {
         let length = file.length()?;
         let seed = Seed::new(&self.epoch, number);
         Ok((header, Active { file, seed, offset: segment::HEADER_BYTES, length }))
+    }
+
+    /// Removes segment `number`, whose making failed: smaller frames may go on in the segment before it, and readers
+    /// must not take its header for theirs. What cannot be removed is recognised at the start.
+    fn abandon(&self, number: u64) {
+        match self.disk.remove(&segment::path(&self.folder, number)) {
+            Err(error) if error.io_kind() != Some(ErrorKind::NotFound) => {
+                tracing::warn!(%error, number, "a segment whose making failed could not be removed");
+            }
+            Ok(()) | Err(_) => {}
+        }
     }
 
     /// Opens the last segment where its valid frames end; writes its header and those frames again that may not be on

@@ -20,6 +20,7 @@ fn fields() -> [FieldSchema; 2] {
         id: ColumnId::new(id),
         field_type,
         stored_name: name.into(),
+        scale: None,
     };
     [
         FieldSchema {

@@ -38,7 +38,7 @@ pub struct DataFile {
     pub place: FilePlace,
     /// Its path within that place's object store.
     pub path: Path,
-    /// Its partition: days since 1970-01-01 UTC.
+    /// Its partition: the first day of it, in days since 1970-01-01 UTC.
     pub date: i32,
     /// Number of rows.
     pub rows: u64,

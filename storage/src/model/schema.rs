@@ -1,7 +1,7 @@
 //! Schemas of tables, as an immutable value that is replaced as a whole when a column is born.
 //!
 //! Invariants: a column never changes its type and never goes away; tags and fields keep their order of
-//! birth; `version` rises with every change. A field that got both integers and floats owns two physical
+//! birth; `version` rises with every new tag or column (properties are not part of it: no batch depends on them). A field that got both integers and floats owns two physical
 //! columns (the narrow one and the wide one), of which a row fills at most one.
 
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use hashbrown::HashMap;
 
-use super::{ColumnId, DatabaseName, FieldType, TableId, TableName};
+use super::{ColumnId, DatabaseName, FieldType, Partition, Retention, Scale, TableId, TableName};
 
 /// The name of the time column in SQL and in files.
 pub const TIME_COLUMN: &str = "time";
@@ -32,6 +32,8 @@ pub struct PhysicalColumn {
     pub field_type: FieldType,
     /// The name in files.
     pub stored_name: Arc<str>,
+    /// The scale that was declared for its floats: see [`crate::layout`].
+    pub scale: Option<Scale>,
 }
 
 /// A field of a table.
@@ -73,6 +75,10 @@ pub struct TableSchema {
     pub tags: Vec<TagSchema>,
     /// The fields in order of birth.
     pub fields: Vec<FieldSchema>,
+    /// How long rows are kept; `None` is as long as its database says.
+    pub retention: Option<Retention>,
+    /// How its files are kept apart.
+    pub partition: Partition,
     tag_positions: HashMap<Arc<str>, usize>,
     field_positions: HashMap<Arc<str>, usize>,
 }
@@ -88,6 +94,8 @@ impl TableSchema {
             version: 0,
             tags: Vec::new(),
             fields: Vec::new(),
+            retention: None,
+            partition: Partition::Day,
             tag_positions: HashMap::new(),
             field_positions: HashMap::new(),
         }

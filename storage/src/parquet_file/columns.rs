@@ -4,6 +4,7 @@
 //!   bytes per row, against 0.26 and 1.3 in a dictionary.
 //! - Floats are in a dictionary (1.3 bytes per row at 0.011 CPU s per million rows) unless they hardly repeat: plain
 //!   ones are at best as small, cost 0.017 to 0.025, and in short series are 1.7. `BYTE_STREAM_SPLIT` made them 4.2.
+//! - Floats with a declared scale are whole numbers, `DELTA_BINARY_PACKED` as well: 0.4 to 1.2 bytes per row.
 //! - Booleans are runs. Text and unsigned integers (`DECIMAL(20,0)`) are in a dictionary, which the crate drops for
 //!   plain pages when it gets large.
 
@@ -23,6 +24,9 @@ use parquet::schema::types::ColumnPath;
 
 use super::{PAGE_ROWS, ZSTD_LEVEL};
 use crate::error::Result;
+
+/// Digits of decimals that Parquet keeps in 64 bits.
+const INT64_DIGITS: u8 = 18;
 
 /// Values that are looked at to tell whether a column repeats its values.
 const SAMPLE: usize = 4_096;
@@ -51,6 +55,7 @@ pub(super) fn properties(schema: &SchemaRef, sorted_by: &[&str]) -> Result<Write
     for field in schema.fields() {
         let encoding = match field.data_type() {
             DataType::Int16 | DataType::Int64 | DataType::Timestamp(..) => Encoding::DELTA_BINARY_PACKED,
+            DataType::Decimal128(digits, _) if *digits <= INT64_DIGITS => Encoding::DELTA_BINARY_PACKED,
             DataType::Boolean => Encoding::RLE,
             _ => continue,
         };

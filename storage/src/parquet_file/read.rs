@@ -18,8 +18,8 @@ use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
 use super::Columns;
 use crate::error::{Error, Result};
-use crate::layout::{REMAINDER_COLUMN, sorted_rows, stored_schema};
-use crate::model::{DataFile, TableSchema};
+use crate::layout::{REMAINDER_COLUMN, parts_of, sorted_rows, stored_schema};
+use crate::model::{DataFile, PhysicalColumn, TableSchema};
 use crate::rows::SortedRows;
 
 /// Rows of a batch: some megabytes with ten columns.
@@ -55,7 +55,8 @@ pub async fn read_sorted(
     });
     let has = |name: &str| found.schema().index_of(name).is_ok();
     let fields = schema.fields.iter().flat_map(|field| field.columns());
-    let fields = fields.filter(|column| has(&column.stored_name)).map(|column| column.id);
+    let has_any = |column: &PhysicalColumn| parts_of(column).iter().any(|stored| has(stored.field.name()));
+    let fields = fields.filter(|column| has_any(column)).map(|column| column.id);
     let present = Columns { fields: fields.collect(), remainder: has(REMAINDER_COLUMN) };
     let options = ArrowReaderOptions::new().with_schema(Arc::new(Schema::new(columns.collect::<Vec<_>>())));
     let metadata = ArrowReaderMetadata::try_new(Arc::clone(found.metadata()), options)?;

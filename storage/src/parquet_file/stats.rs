@@ -6,7 +6,7 @@
 
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray};
 use arrow::compute::{max, min};
-use arrow::datatypes::{ArrowNativeTypeOp, DataType, Float64Type, Int64Type, UInt64Type};
+use arrow::datatypes::{ArrowNativeTypeOp, DataType, Decimal128Type, Float64Type, Int64Type, UInt64Type};
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Map, Value, json};
 
@@ -32,6 +32,8 @@ enum Bounds {
     /// In total order: a NaN shows as a bound.
     Floats(f64, f64),
     Text(Vec<u8>, Vec<u8>),
+    /// Whole numbers, and by how many digits they stand before their point.
+    Decimals(i128, i128, i8),
 }
 
 impl ColumnStats {
@@ -53,6 +55,9 @@ impl ColumnStats {
             }
             DataType::Float64 => {
                 bounds_of::<Float64Type>(values).map(|(low, high)| Bounds::Floats(low, high))
+            }
+            DataType::Decimal128(_, scale) => {
+                bounds_of::<Decimal128Type>(values).map(|(low, high)| Bounds::Decimals(low, high, *scale))
             }
             _ => None,
         });
@@ -77,6 +82,7 @@ impl ColumnStats {
             Bounds::Floats(low, high) => {
                 (low.is_finite() && high.is_finite()).then(|| (json!(low), json!(high)))
             }
+            Bounds::Decimals(low, high, scale) => decimal(*low, *scale).zip(decimal(*high, *scale)),
             Bounds::Text(low, high) => {
                 let low: String = std::str::from_utf8(low).ok()?.chars().take(TEXT_BOUND_CHARS).collect();
                 Some((json!(low), json!(short_text_above(std::str::from_utf8(high).ok()?))))
@@ -95,6 +101,9 @@ impl Bounds {
                 Self::Floats(float(a, c, std::cmp::Ordering::Less), float(b, d, std::cmp::Ordering::Greater))
             }
             (Self::Text(a, b), Self::Text(c, d)) => Self::Text(a.min(c), b.max(d)),
+            (Self::Decimals(a, b, scale), Self::Decimals(c, d, _)) => {
+                Self::Decimals(a.min(c), b.max(d), scale)
+            }
             // A column has one type.
             (bounds, _) => bounds,
         }
@@ -138,6 +147,14 @@ where
 {
     let values: &PrimitiveArray<T> = values.as_primitive_opt()?;
     min(values).zip(max(values))
+}
+
+/// A decimal as JSON's number: the float nearest to it, which JSON writes as the shortest decimal that it is nearest
+/// to. With 15 digits that is the decimal itself.
+#[expect(clippy::cast_precision_loss, reason = "decimals have 15 digits")]
+fn decimal(number: i128, scale: i8) -> Option<Value> {
+    let value = number as f64 / 10_f64.powi(scale.into());
+    serde_json::Number::from_f64(value).map(Value::Number)
 }
 
 fn time(micros: i64) -> Option<Value> {

@@ -7,6 +7,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod scaled;
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -49,7 +51,8 @@ fn schema() -> TableSchema {
         ("s", FieldType::Text),
     ];
     for (id, (name, field_type)) in (1..).zip(types) {
-        let narrow = PhysicalColumn { id: ColumnId::new(id), field_type, stored_name: name.into() };
+        let narrow =
+            PhysicalColumn { id: ColumnId::new(id), field_type, stored_name: name.into(), scale: None };
         schema.push_field(FieldSchema { name: name.into(), narrow, wide: None });
     }
     schema

@@ -18,7 +18,7 @@ use super::tags::TagColumn;
 use super::{ROW_GROUP_ROWS, columns, tag_pages};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
-use crate::layout::{self, REMAINDER_COLUMN};
+use crate::layout::{self, REMAINDER_COLUMN, StoredColumn};
 use crate::model::{ColumnId, FieldColumn, TIME_COLUMN, TableSchema, TimeRange};
 use crate::rows::SortedRows;
 use crate::series::SeriesKey;
@@ -101,7 +101,8 @@ pub struct FileWriter<'a> {
     /// The position of the tag that gets a bloom filter.
     bloom: Option<usize>,
     remainder: bool,
-    fields: Vec<ColumnId>,
+    /// Its columns of fields, in order.
+    fields: Vec<StoredColumn>,
     group: RowGroup,
     last: Option<(SeriesKey, i64)>,
     rows: u64,
@@ -133,11 +134,12 @@ impl<'a> FileWriter<'a> {
         if let Some(unknown) = columns.fields.iter().find(|id| schema.column(**id).is_none()) {
             return Err(Error::Internal(format!("the table has no column {unknown}")));
         }
-        let present: Vec<_> = schema
+        let fields: Vec<StoredColumn> = schema
             .fields
             .iter()
             .flat_map(|field| field.columns())
             .filter(|column| columns.fields.contains(&column.id))
+            .flat_map(layout::parts_of)
             .collect();
         let stored = layout::stored_schema(schema);
         let tags = stored.fields().iter().take(schema.tags.len()).cloned();
@@ -150,7 +152,7 @@ impl<'a> FileWriter<'a> {
                     .filter(|field| {
                         field.name() == TIME_COLUMN
                             || field.name() == REMAINDER_COLUMN && columns.remainder
-                            || present.iter().any(|column| *column.stored_name == **field.name())
+                            || fields.iter().any(|stored| stored.field.name() == field.name())
                     })
                     .cloned(),
             )
@@ -163,7 +165,6 @@ impl<'a> FileWriter<'a> {
         add_encoded_arrow_schema_to_metadata(&arrow, &mut of_file);
         let root = ArrowSchemaConverter::new().convert(&arrow)?.root_schema_ptr();
         let sink = BufWriter::with_capacity(WRITE_BYTES, Sink::create(disk, path)?);
-        let fields: Vec<ColumnId> = present.iter().map(|column| column.id).collect();
         Ok(Self {
             file: SerializedFileWriter::new(sink, root, Arc::new(of_file))?,
             arrow,
@@ -190,7 +191,7 @@ impl<'a> FileWriter<'a> {
         let mut from = 0;
         while from < rows.rows() {
             let to = rows.rows().min(from + ROW_GROUP_ROWS - self.group.rows);
-            self.group.push(rows, from, to, &self.fields);
+            self.group.push(rows, from, to, &self.fields)?;
             if self.group.rows >= ROW_GROUP_ROWS || self.group.bytes >= ROW_GROUP_BYTES {
                 self.write_group()?;
             }
@@ -236,7 +237,9 @@ impl<'a> FileWriter<'a> {
         {
             return Err(Error::Internal("rows of a data file must ascend".to_owned()));
         }
-        if let Some(field) = rows.fields.iter().find(|field| !self.fields.contains(&field.column)) {
+        if let Some(field) =
+            rows.fields.iter().find(|field| !self.fields.iter().any(|stored| stored.column == field.column))
+        {
             return Err(Error::Internal(format!("the file was not to have column {}", field.column)));
         }
         let remainder = |time: &i64| i16::try_from(time.rem_euclid(1_000)).unwrap_or_default();
@@ -310,8 +313,8 @@ impl RowGroup {
         Self { tags, fields: vec![Vec::new(); fields], ..Self::default() }
     }
 
-    /// Adds some of `rows`. Tags are copied, values are shared.
-    fn push(&mut self, rows: &SortedRows, from: usize, to: usize, fields: &[ColumnId]) {
+    /// Adds some of `rows`. Tags are copied, values are shared, but those that are taken apart.
+    fn push(&mut self, rows: &SortedRows, from: usize, to: usize, fields: &[StoredColumn]) -> Result<()> {
         let first = rows.ends.partition_point(|end| *end as usize <= from);
         let mut start = from;
         for (key, end) in rows.keys.iter().zip(&rows.ends).skip(first) {
@@ -326,14 +329,16 @@ impl RowGroup {
             }
             start = end;
         }
-        for (column, parts) in fields.iter().zip(&mut self.fields) {
-            let values = rows.fields.iter().find(|field: &&FieldColumn| field.column == *column);
-            let values = values.map(|field| field.values.slice(from, to - from));
+        for (stored, parts) in fields.iter().zip(&mut self.fields) {
+            let values = rows.fields.iter().find(|field: &&FieldColumn| field.column == stored.column);
+            let values = values.map(|field| stored.part.of(&field.values.slice(from, to - from)));
+            let values = values.transpose()?;
             self.bytes += values.as_ref().map_or(0, |v| v.to_data().get_slice_memory_size().unwrap_or(0));
             parts.push(values);
         }
         self.times.push(rows.times.slice(from, to - from));
         self.rows += to - from;
+        Ok(())
     }
 
     /// A part of a column as the file holds it; columns are counted after the tags.

@@ -301,7 +301,7 @@ impl SeriesIndex {
             let entry = KeyEntry { hash, id: id.get() };
             shard.write().insert_unique(spread(hash), entry, |entry| spread(entry.hash));
         }
-        if self.born.fetch_add(1, Ordering::Relaxed) % MEASURED_EVERY == 0 {
+        if self.born.fetch_add(1, Ordering::Relaxed).is_multiple_of(MEASURED_EVERY) {
             self.measure();
         }
     }

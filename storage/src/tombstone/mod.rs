@@ -98,7 +98,7 @@ impl SortedRows {
         }
         self.keep(|key, times| {
             let covering = tombstones.iter().filter(|tombstone| tombstone.covers_series(schema, key));
-            let mut kept = vec![0..times.len()];
+            let mut kept: Vec<_> = std::iter::once(0..times.len()).collect();
             for tombstone in covering {
                 let from = times.partition_point(|time| *time < tombstone.times.min.nanos());
                 let to = from.max(times.partition_point(|time| *time <= tombstone.times.max.nanos()));

@@ -9,8 +9,8 @@ use super::{DELETES_FOLLOW, definition_kind};
 use crate::catalog::Definition;
 use crate::error::{Error, Result};
 use crate::model::{
-    ColumnId, DatabaseName, Delete, FieldColumn, FieldType, PhysicalColumn, SeriesId, TableBatch, TableId,
-    TableName, TagSchema, TagTest, TimeRange, Timestamp, WriteBatch,
+    ColumnId, DatabaseName, Delete, FieldColumn, FieldType, Partition, PhysicalColumn, Retention, Scale,
+    SeriesId, TableBatch, TableId, TableName, TagSchema, TagTest, TimeRange, Timestamp, WriteBatch,
 };
 
 /// Decodes a frame's payload into its definitions and batches. An empty payload holds neither.
@@ -187,11 +187,8 @@ fn field_type(cursor: &mut Cursor<'_>) -> Result<FieldType> {
 fn definition(cursor: &mut Cursor<'_>) -> Result<Definition> {
     Ok(match cursor.u8()? {
         definition_kind::DATABASE => Definition::Database { name: DatabaseName::new(cursor.text()?)? },
-        definition_kind::TABLE => Definition::Table {
-            id: TableId::new(cursor.u32()?),
-            database: DatabaseName::new(cursor.text()?)?,
-            name: TableName::new(cursor.text()?)?,
-        },
+        definition_kind::TABLE => table_definition(cursor, Partition::Day)?,
+        definition_kind::TABLE_BY_MONTH => table_definition(cursor, Partition::Month)?,
         definition_kind::TAG => Definition::Tag {
             table: TableId::new(cursor.u32()?),
             tag: TagSchema { name: cursor.text()?.into(), stored_name: cursor.text()?.into() },
@@ -218,7 +215,29 @@ fn definition(cursor: &mut Cursor<'_>) -> Result<Definition> {
             table: TableId::new(cursor.u32()?),
             column: ColumnId::new(cursor.u16()?),
         },
+        definition_kind::DATABASE_RETENTION => Definition::DatabaseRetention {
+            database: DatabaseName::new(cursor.text()?)?,
+            retention: retention(cursor)?,
+        },
+        definition_kind::TABLE_RETENTION => {
+            Definition::TableRetention { table: TableId::new(cursor.u32()?), retention: retention(cursor)? }
+        }
+        definition_kind::SCALED_FIELD => {
+            let (table, name) = (TableId::new(cursor.u32()?), cursor.text()?.into());
+            let column = column(cursor)?;
+            let scale = Some(Scale::new(cursor.u8()?.into())?);
+            Definition::Field { table, name, column: PhysicalColumn { scale, ..column } }
+        }
         _ => return Err(damaged("an unknown definition")),
+    })
+}
+
+fn table_definition(cursor: &mut Cursor<'_>, partition: Partition) -> Result<Definition> {
+    Ok(Definition::Table {
+        id: TableId::new(cursor.u32()?),
+        database: DatabaseName::new(cursor.text()?)?,
+        name: TableName::new(cursor.text()?)?,
+        partition,
     })
 }
 
@@ -227,5 +246,13 @@ fn column(cursor: &mut Cursor<'_>) -> Result<PhysicalColumn> {
         id: ColumnId::new(cursor.u16()?),
         field_type: field_type(cursor)?,
         stored_name: cursor.text()?.into(),
+        scale: None,
     })
+}
+
+fn retention(cursor: &mut Cursor<'_>) -> Result<Option<Retention>> {
+    let is_said = cursor.u8()? != 0;
+    let nanos = u64::from_le_bytes(cursor.array()?);
+    let retention = Retention::from_nanos(nanos).ok_or_else(|| damaged("an unknown retention"))?;
+    Ok(is_said.then_some(retention))
 }

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use super::{decode_definitions, decode_group, encode_batch, encode_definitions};
 use crate::catalog::Definition;
 use crate::model::{
-    ColumnId, DatabaseName, Delete, FieldColumn, FieldType, PhysicalColumn, SeriesId, TableBatch, TableId,
-    TableName, TagSchema, TagTest, TimeRange, Timestamp, WriteBatch,
+    ColumnId, DatabaseName, Delete, FieldColumn, FieldType, Partition, PhysicalColumn, Retention, Scale,
+    SeriesId, TableBatch, TableId, TableName, TagSchema, TagTest, TimeRange, Timestamp, WriteBatch,
 };
 
 fn column(rows: usize) -> impl Strategy<Value = ArrayRef> {
@@ -73,19 +73,41 @@ fn same(a: &TableBatch, b: &TableBatch) -> bool {
 
 fn definitions() -> Vec<Definition> {
     let table = TableId::new(7);
-    let column =
-        |id, field_type| PhysicalColumn { id: ColumnId::new(id), field_type, stored_name: "µ%20".into() };
+    let column = |id, field_type| PhysicalColumn {
+        id: ColumnId::new(id),
+        field_type,
+        stored_name: "µ%20".into(),
+        scale: None,
+    };
     vec![
         Definition::Database { name: DatabaseName::new("db/rp").unwrap() },
         Definition::Table {
             id: table,
             database: DatabaseName::new("db/rp").unwrap(),
             name: TableName::new("°C").unwrap(),
+            partition: Partition::Day,
         },
         Definition::Tag { table, tag: TagSchema { name: "a b".into(), stored_name: "a%20b".into() } },
         Definition::Field { table, name: "f".into(), column: column(0, FieldType::Unsigned) },
         Definition::Widened { table, name: "f".into(), column: column(1, FieldType::Float) },
         Definition::Series { id: SeriesId::new(u32::MAX), table, key: vec![0, 255, 1].into() },
+        Definition::DatabaseRetention {
+            database: DatabaseName::new("db/rp").unwrap(),
+            retention: Some(Retention::FOREVER),
+        },
+        Definition::TableRetention { table, retention: Retention::from_nanos(3_600_000_000_007) },
+        Definition::TableRetention { table, retention: None },
+        Definition::Table {
+            id: TableId::new(8),
+            database: DatabaseName::new("db/rp").unwrap(),
+            name: TableName::new("m").unwrap(),
+            partition: Partition::Month,
+        },
+        Definition::Field {
+            table,
+            name: "g".into(),
+            column: PhysicalColumn { scale: Some(Scale::new(2).unwrap()), ..column(2, FieldType::Float) },
+        },
     ]
 }
 

@@ -8,7 +8,9 @@ use arrow::datatypes::{DataType, Float64Type, Int64Type, UInt64Type};
 use super::{DELETES_FOLLOW, EncodedBatch, definition_kind};
 use crate::catalog::Definition;
 use crate::error::{Error, Result};
-use crate::model::{Delete, FieldColumn, FieldType, PhysicalColumn, TableBatch, WriteBatch};
+use crate::model::{
+    Delete, FieldColumn, FieldType, Partition, PhysicalColumn, Retention, Scale, TableBatch, WriteBatch,
+};
 
 /// The definitions section of a frame, to which more can be added: `u32` count, then each definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -201,8 +203,11 @@ fn put_definition(out: &mut Vec<u8>, definition: &Definition) -> Result<()> {
             out.push(definition_kind::DATABASE);
             put_text(out, name.as_str())
         }
-        Definition::Table { id, database, name } => {
-            out.push(definition_kind::TABLE);
+        Definition::Table { id, database, name, partition } => {
+            out.push(match partition {
+                Partition::Day => definition_kind::TABLE,
+                Partition::Month => definition_kind::TABLE_BY_MONTH,
+            });
             out.extend_from_slice(&id.get().to_le_bytes());
             put_text(out, database.as_str())?;
             put_text(out, name.as_str())
@@ -214,10 +219,13 @@ fn put_definition(out: &mut Vec<u8>, definition: &Definition) -> Result<()> {
             put_text(out, &tag.stored_name)
         }
         Definition::Field { table, name, column } => {
-            out.push(definition_kind::FIELD);
+            let kind = column.scale.map_or(definition_kind::FIELD, |_| definition_kind::SCALED_FIELD);
+            out.push(kind);
             out.extend_from_slice(&table.get().to_le_bytes());
             put_text(out, name)?;
-            put_column(out, column)
+            put_column(out, column)?;
+            out.extend(column.scale.map(Scale::digits));
+            Ok(())
         }
         Definition::Widened { table, name, column } => {
             out.push(definition_kind::WIDENED);
@@ -243,7 +251,25 @@ fn put_definition(out: &mut Vec<u8>, definition: &Definition) -> Result<()> {
             out.extend_from_slice(&column.get().to_le_bytes());
             Ok(())
         }
+        Definition::DatabaseRetention { database, retention } => {
+            out.push(definition_kind::DATABASE_RETENTION);
+            put_text(out, database.as_str())?;
+            put_retention(out, *retention);
+            Ok(())
+        }
+        Definition::TableRetention { table, retention } => {
+            out.push(definition_kind::TABLE_RETENTION);
+            out.extend_from_slice(&table.get().to_le_bytes());
+            put_retention(out, *retention);
+            Ok(())
+        }
     }
+}
+
+/// Whether anything is said, and how many nanoseconds.
+fn put_retention(out: &mut Vec<u8>, retention: Option<Retention>) {
+    out.push(u8::from(retention.is_some()));
+    out.extend_from_slice(&retention.unwrap_or(Retention::FOREVER).nanos().to_le_bytes());
 }
 
 fn put_column(out: &mut Vec<u8>, column: &PhysicalColumn) -> Result<()> {
