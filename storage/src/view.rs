@@ -215,7 +215,6 @@ impl View {
 
     /// Seals what is older than the delete, and hides what it says of it.
     fn delete(&self, state: &mut State, sequence: Sequence, delete: &Delete) {
-        let tombstone = Arc::new(Tombstone::new(sequence, delete));
         // The rows of its own batch are younger; so what is sealed reaches up to the sequence before (TXN-1).
         let before = Sequence::new(sequence.get().saturating_sub(1));
         for id in &delete.tables {
@@ -226,7 +225,8 @@ impl View {
             {
                 self.sealed_by_deletes.lock().push((*id, sealed));
             }
-            table.add_tombstone(Arc::clone(&tombstone));
+            // One of its own: each table keeps an object of it.
+            table.add_tombstone(Arc::new(Tombstone::new(sequence, delete)));
         }
     }
 

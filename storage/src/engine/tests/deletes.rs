@@ -106,6 +106,24 @@ async fn a_delete_outlives_the_log_as_an_object_until_files_have_had_it_applied(
 }
 
 #[tokio::test]
+async fn a_delete_of_two_tables_outlives_the_log_in_both() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Node::open(folder.path()).await;
+    let written: Vec<Row> = vec![("a", 1, 1.0), ("b", 1, 1.0)];
+    node.write(&[("t", &written), ("u", &written)]);
+    node.engine.flush().await.unwrap();
+    node.delete(&["t", "u"], Some("a"), ALL);
+    fill_log(&mut node);
+    node.engine.flush().await.unwrap();
+    assert_eq!(objects(folder.path()).len(), 2);
+    drop(node);
+    let node = Node::open(folder.path()).await;
+    for table in ["t", "u"] {
+        assert_eq!(node.read(table).await, rows(&[("b", 1, 1.0)]), "{table}");
+    }
+}
+
+#[tokio::test]
 async fn a_file_of_which_nothing_is_left_goes_without_being_read() {
     let folder = tempfile::tempdir().unwrap();
     let mut node = Node::open(folder.path()).await;
