@@ -47,7 +47,7 @@ const FENCES: [(&str, &[&str], &[&str]); 12] = [
     ("hyper-util", &["api"], &[]),
     ("tower-http", &["api"], &[]),
     ("utoipa", &["api"], &[]),
-    ("clap", &["api", "loadgen"], &[]),
+    ("clap", &["api", "bench", "loadgen"], &[]),
     ("datafusion", &["query", "alerting"], &[]),
     ("deltalake-core", &["storage"], &["query"]),
     ("object_store", &["storage", "query"], &["api", "ingest"]),

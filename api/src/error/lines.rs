@@ -1,6 +1,6 @@
 //! Refused lines, as each dialect tells of them.
 
-use ingest::intake::RejectedLine;
+use ingest::intake::{LineProblem, RejectedLine};
 use serde::Serialize;
 
 use super::Dialect;
@@ -111,9 +111,11 @@ impl RefusedLines {
                 reason
             }
         };
-        let mut reasons: Vec<String> = self.rejected.iter().take(TEXT_LINES).map(one).collect();
         // Old rows come in numbers, and there is nothing to say of each.
-        reasons.dedup();
+        let mut named: Vec<&RejectedLine> = self.rejected.iter().take(TEXT_LINES).collect();
+        let is_expired = |line: &RejectedLine| matches!(line.problem, LineProblem::Expired);
+        named.dedup_by(|line, before| is_expired(line) && is_expired(before));
+        let mut reasons: Vec<String> = named.into_iter().map(one).collect();
         let more = self.rejected.len().saturating_sub(TEXT_LINES);
         if more > 0 {
             reasons.push(format!("and {more} more lines"));

@@ -39,7 +39,7 @@ async fn a_paced_fleet_sends_what_rate_and_duration_say() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unpaced_fleet_without_rows_ends_after_its_duration() {
     let engine = Arc::new(Engine::default());
-    let run = fleet(&engine, "--rate 0 --duration 50ms --batch 5 --no-verify")
+    let run = fleet(&engine, "--rate 0 --duration 500ms --batch 5 --no-verify")
         .await
         .expect(0, &["read-back      not made"]);
     let stored: usize = engine.tables.lock().unwrap().values().map(|table| table.len()).sum();
