@@ -163,7 +163,7 @@ def v2_writes_and_understands_errors(engine):
                 assert error.status == status and part in body["message"] and body["code"] == code, error
         with client.write_api(write_options=WriteOptions(batch_size=100, flush_interval=200)) as batching:
             batching.write(bucket="v2", record=[f"batch v={i}i {i + 1}" for i in range(950)])
-    assert engine.rows("v2", "SELECT count(*) AS n FROM room") == [{"n": 500}]
+        assert engine.rows("v2", "SELECT count(*) AS n FROM room") == [{"n": 500}]
         assert engine.rows("v2", "SELECT count(*) AS n, sum(v) AS s FROM batch") == [{"n": 950, "s": 450775}]
         write.write(bucket="v2", record=["gone,k=a v=1 1", "gone,k=b v=1 1", "gone,k=a v=1 2000000000"])
         predicate = '_measurement="gone" AND k="a"'
