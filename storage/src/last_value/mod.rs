@@ -5,7 +5,7 @@
 //! 1. Its *sources* are its files, oldest first, and its memtables: the order in which a later one wins (SEQ-2). They
 //!    are *folded* in this order, each value into the slot of its series. Folding a source and all that follow it
 //!    once more changes nothing in the end, so there is no way to fold one too often.
-//! 2. A [`Position`](position::Position) says which sources are in. *Catching up* with a view folds its first source
+//! 2. A [`Position`] says which sources are in. *Catching up* with a view folds its first source
 //!    that is not in, and everything after it. There is no other way to make last values anew: one begins at nothing.
 //! 3. A reader catches up if its snapshot is not in, so it sees what was acknowledged before it began; it may see what
 //!    came since. Each flush catches up with what it has sealed before that leaves the memory: no file is read but
