@@ -35,6 +35,8 @@ pub enum Next {
     Group(Arc<CommittedGroup>),
     /// The consumer was too slow: groups after its position must be read from the log.
     CutOff,
+    /// The log is longer than it need be, and kept for this consumer alone: it should make its state durable.
+    CheckpointWanted,
     /// The engine has closed; nothing follows.
     Closed,
 }
@@ -63,6 +65,7 @@ struct QueueState {
     groups: VecDeque<Arc<CommittedGroup>>,
     bytes: usize,
     cut_off: bool,
+    checkpoint_wanted: bool,
     closed: bool,
 }
 
@@ -132,6 +135,16 @@ impl Tap {
         consumers.iter().map(|q| FrameNumber::new(q.checkpoint.load(Ordering::Acquire))).min()
     }
 
+    /// Asks the consumers whose durable state does not reach `frame` to make it so, once they have taken what waits.
+    pub(crate) fn want_checkpoints(&self, frame: FrameNumber) {
+        for queue in self.consumers.lock().iter() {
+            if queue.checkpoint.load(Ordering::Acquire) < frame.get() {
+                queue.state.lock().checkpoint_wanted = true;
+                queue.wake.notify_one();
+            }
+        }
+    }
+
     /// Each consumer's name, bytes waiting, and times that it was cut off.
     #[must_use]
     pub fn lag(&self) -> Vec<(&'static str, usize, u64)> {
@@ -162,6 +175,9 @@ impl TapConsumer {
                     // Groups are queued again from here on; those in between are in the log.
                     state.cut_off = false;
                     return Next::CutOff;
+                }
+                if std::mem::take(&mut state.checkpoint_wanted) {
+                    return Next::CheckpointWanted;
                 }
                 if state.closed {
                     return Next::Closed;

@@ -93,6 +93,7 @@ impl Engine {
                 self.shared.metrics.cut_offs.add(1);
                 self.behind = true;
             }
+            Next::CheckpointWanted => self.tolerate(Self::snapshot),
             Next::Closed => self.closed = true,
         }
     }

@@ -146,7 +146,7 @@ impl<'a> BatchBuilder<'a> {
                         ids.push(SeriesId::default());
                         continue;
                     };
-                    let series = self.lookup.resolve(schema.id, &key)?;
+                    let series = self.lookup.resolve(schema.id, &key).map_err(full)?;
                     if let Some(raw) = spelling {
                         self.lookup.remember(&raw, series);
                     }
@@ -295,6 +295,16 @@ impl<'a> BatchBuilder<'a> {
     fn time_field(&self, table: usize, dropped: bool) -> LineProblem {
         let table = self.tables.get(table).map(|t| t.name.to_string()).unwrap_or_default();
         LineProblem::TimeField { table, dropped }
+    }
+}
+
+/// There is room for new series again when others are forgotten: the same lines may come later.
+fn full(error: storage::Error) -> WriteError {
+    match error {
+        storage::Error::LimitExceeded(reason) => {
+            WriteError::Unavailable { reason, retry_after: super::RETRY_AFTER }
+        }
+        other => WriteError::Storage(other),
     }
 }
 

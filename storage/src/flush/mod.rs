@@ -57,6 +57,8 @@ pub(crate) struct Flusher {
 #[derive(Debug)]
 struct State {
     rounds: VecDeque<Round>,
+    /// All rows up to this frame are in tables.
+    published: FrameNumber,
     /// Staged files that are in a table now; removed from the disk when no snapshot refers to them.
     replaced: Vec<Arc<DataFile>>,
 }
@@ -81,7 +83,8 @@ impl Flusher {
         let sets: Vec<_> = staged.into_iter().map(|s| (s.table, Set::Staged(Arc::new(s)))).collect();
         let adopted = Round { frame: FrameNumber::default(), sets };
         let rounds = VecDeque::from_iter((!adopted.sets.is_empty()).then_some(adopted));
-        let state = Arc::new(Mutex::new(State { rounds, replaced: Vec::new() }));
+        let state =
+            Arc::new(Mutex::new(State { rounds, published: FrameNumber::default(), replaced: Vec::new() }));
         let (stop, stopped) = watch::channel(false);
         let runs = shared.config.background;
         let task = runs.then(|| tokio::spawn(run(Arc::clone(&shared), Arc::clone(&state), stopped)));
@@ -120,6 +123,7 @@ async fn run(shared: Arc<Shared>, state: Arc<Mutex<State>>, mut stopped: watch::
         }
         let mut state = state.lock().await;
         state.remove_replaced(&shared);
+        state.trim_for_series(&shared).await;
         let (unfinished, due) = (!state.rounds.is_empty(), is_due(&shared));
         if pause > 0 || !(unfinished || due) {
             continue;
@@ -161,24 +165,45 @@ impl State {
         let staged = self.stage(shared).await;
         let published = self.publish(shared).await;
         stored::drop_settled(shared).await;
-        let mut done = None;
         while self.rounds.front().is_some_and(|round| round.sets.is_empty()) {
-            done = self.rounds.pop_front().map(|round| round.frame);
+            self.published = self.rounds.pop_front().map_or(self.published, |round| round.frame);
         }
-        if let Some(frame) = done
-            && shared.can_trim(frame)
-        {
-            // The record of a delete goes with the log; what it hides must stay hidden (DEL-1).
-            stored::put_all(shared).await?;
-            shared.trim_log(frame)?;
-        }
+        self.trim(shared).await?;
         self.remove_replaced(shared);
         last_value::save_due(shared).await;
         staged.and(published)
     }
 
+    /// Trims the log as far as tables and consumers allow.
+    async fn trim(&self, shared: &Shared) -> Result<()> {
+        if shared.can_trim(self.published) {
+            // The record of a delete goes with the log; what it hides must stay hidden (DEL-1).
+            stored::put_all(shared).await?;
+            shared.trim_log(self.published)?;
+        }
+        Ok(())
+    }
+
+    /// Series can be forgotten only when the log goes: consumers that keep it are asked, and it is trimmed as soon as
+    /// they have answered, whether a flush is due or not.
+    async fn trim_for_series(&self, shared: &Shared) {
+        if shared.series.is_over_room() {
+            shared.tap.want_checkpoints(self.published);
+            if let Err(error) = self.trim(shared).await {
+                tracing::warn!(%error, "the log could not be trimmed; it is tried again");
+            }
+        }
+    }
+
     fn seal(&mut self, shared: &Shared) {
         *shared.oldest_unsealed.lock() = None;
+        if shared.series.is_over_room() {
+            // What is sealed now shall leave the log as soon as it is in tables, not when its segment is full.
+            let rolled = shared.log.lock().roll();
+            if let Err(error) = shared.noting_fault(rolled) {
+                tracing::warn!(%error, "no new segment of the log could be begun");
+            }
+        }
         let (frame, sealed) = shared.view.seal();
         shared.series.next_round(frame);
         let sets: Vec<_> = sealed.into_iter().map(|(table, rows)| (table, Set::Sealed(rows))).collect();

@@ -170,6 +170,14 @@ impl LogWriter {
         Ok(self.last_frame)
     }
 
+    /// Begins a new segment, unless the active one is empty, so that every frame so far can be trimmed.
+    ///
+    /// # Errors
+    /// As [`sync`](Self::sync); the failure of the disk.
+    pub fn roll(&mut self) -> Result<()> {
+        if self.active.offset > segment::HEADER_BYTES { self.rotate(0) } else { Ok(()) }
+    }
+
     /// Recycles the segments whose frames are all at or below `frame`. The active segment stays.
     ///
     /// # Errors

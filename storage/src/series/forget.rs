@@ -25,11 +25,18 @@ impl SeriesIndex {
     }
 
     /// Whether a flush should come soon, so that series can be forgotten: much of the room that is left once half
-    /// of it is taken belongs to series that came since the last one.
+    /// of it is taken belongs to series that came since the last one, or new ones were refused.
     #[must_use]
     pub(crate) fn wants_round(&self) -> bool {
-        let born = self.born.load(Ordering::Relaxed) * self.bytes_per_series();
-        self.measure() >= self.room && born >= self.max_bytes / 8
+        let born = self.born.load(Ordering::Relaxed);
+        let refuses = self.refuses.load(Ordering::Relaxed) && born > 0;
+        self.is_over_room() && (refuses || born * self.bytes_per_series() >= self.max_bytes / 8)
+    }
+
+    /// Whether it takes so much that series are to be forgotten.
+    #[must_use]
+    pub(crate) fn is_over_room(&self) -> bool {
+        self.measure() >= self.room
     }
 
     #[cfg(test)]
@@ -60,7 +67,9 @@ impl SeriesIndex {
         if excess == 0 {
             return 0;
         }
-        let round = self.round_to_forget_before(needed, excess / self.bytes_per_series() + 1);
+        let Some(round) = self.round_to_forget_before(needed, excess / self.bytes_per_series() + 1) else {
+            return 0;
+        };
         self.forgettings.fetch_add(1, Ordering::Relaxed);
         // Aliases first: one that stays has told its series when it was used before the series is looked at.
         for shard in &self.aliases {
@@ -112,8 +121,9 @@ impl SeriesIndex {
         self.slots.write().remove(id.get());
     }
 
-    /// The first round that is not to be forgotten, so that at least `count` series are if `needed` allows it.
-    fn round_to_forget_before(&self, needed: u32, count: usize) -> u32 {
+    /// The first round that is not to be forgotten, so that at least `count` series are if `needed` allows it; `None`
+    /// when it allows none.
+    fn round_to_forget_before(&self, needed: u32, count: usize) -> Option<u32> {
         let mut last_used = BTreeMap::<u32, usize>::new();
         for (_, slot) in self.slots.read().pages.iter() {
             let Some(used) = slot.as_ref().map(|slot| slot.used.load(Ordering::Relaxed)) else { continue };
@@ -125,10 +135,10 @@ impl SeriesIndex {
         for (round, series) in last_used {
             found += series;
             if found >= count {
-                return round + 1;
+                return Some(round + 1);
             }
         }
-        needed
+        (found > 0).then_some(needed)
     }
 
     fn bytes_per_series(&self) -> usize {

@@ -1,5 +1,7 @@
 //! Looking series up, on a source's own task. Whoever has an id has a pin: there is no other way to get one.
 
+use std::sync::atomic::Ordering;
+
 use super::{Aliases, SHARDS, SeriesIndex, SeriesPin, SeriesRef, shard_of};
 use crate::catalog::Definition;
 use crate::error::{Error, Result};
@@ -66,6 +68,7 @@ impl<'a> SeriesLookup<'a> {
             return Ok(series);
         }
         if index.is_full() {
+            index.refuses.store(true, Ordering::Relaxed);
             return Err(Error::LimitExceeded(format!(
                 "this node has {} series in use and no memory for more; use fewer tag values, or raise write.series_bytes",
                 index.len()

@@ -23,7 +23,7 @@ mod tests;
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use foldhash::quality::FixedState;
 use hashbrown::{HashMap, HashTable};
@@ -105,6 +105,8 @@ pub struct SeriesIndex {
     rounds: Rounds,
     /// Series that were born or restored since the round began.
     born: AtomicUsize,
+    /// Whether a series was refused since the round began.
+    refuses: AtomicBool,
     bytes: AtomicUsize,
     /// How often it has forgotten series.
     forgettings: AtomicU32,
@@ -163,6 +165,7 @@ impl SeriesIndex {
             births: Mutex::new(Births { next: 0 }),
             rounds: Rounds::default(),
             born: AtomicUsize::new(0),
+            refuses: AtomicBool::new(false),
             bytes: AtomicUsize::new(0),
             forgettings: AtomicU32::new(0),
             max_bytes,
@@ -278,6 +281,7 @@ impl SeriesIndex {
     /// Begins a round: rows that were visible up to `frame` are on their way to files.
     pub(crate) fn next_round(&self, frame: FrameNumber) {
         self.born.store(0, Ordering::Relaxed);
+        self.refuses.store(false, Ordering::Relaxed);
         self.rounds.next(frame);
     }
 
