@@ -218,7 +218,7 @@ impl IntoResponse for Problem {
         let body = serde_json::to_vec(&self).unwrap_or_default();
         let content_type = HeaderValue::from_static(PROBLEM_JSON);
         let mut response = (status, [(header::CONTENT_TYPE, content_type)], body).into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             response.headers_mut().insert(header::RETRY_AFTER, BUSY_RETRY_AFTER);
         }
         response

@@ -31,6 +31,9 @@ pub const DISK_BYTES: u64 = 10 << 30;
 /// this, some two million, the index forgets those that nothing refers to; at all of it new ones are refused.
 pub const SERIES_BYTES: usize = 1 << 30;
 
+/// Tests of tags of one delete, which every reader makes for each series until files have had it applied.
+pub const TESTS_PER_DELETE: usize = 100;
+
 /// Deletes of one table that files have not had applied. Every query looks at each for each file, and a compaction
 /// applies all of them at once; beyond this they come faster than that.
 pub const DELETES_PER_TABLE: usize = 1_000;

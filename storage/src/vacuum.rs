@@ -87,6 +87,8 @@ async fn unreferenced(shared: &Shared, schema: &TableSchema) -> Result<Vec<Objec
     wanted.extend(table.replaced_since(before(config.keep_replaced)).await?);
     let snapshot = shared.view.snapshot();
     let files = snapshot.table(schema.id).map(|view| view.files.as_slice()).unwrap_or_default();
+    // A merge whose commit was answered by silence is in the table, and its inputs are what queries still read.
+    wanted.extend(files.iter().filter(|file| file.place == FilePlace::Table).map(|file| file.path.clone()));
     let staged = files.iter().filter(|file| file.place == FilePlace::Staged);
     let staged: HashSet<String> = staged.map(|file| flush::name_in_table(shared, file)).collect();
     let is_staged =

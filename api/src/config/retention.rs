@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 
@@ -39,7 +40,14 @@ impl FromStr for Period {
 
 impl fmt::Display for Period {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const DAY: u64 = 86_400;
         match self.0 {
+            // Not in months, which have no length that people agree on.
+            Some(Span(span))
+                if span.as_secs() > DAY && span == Duration::from_secs(span.as_secs() / DAY * DAY) =>
+            {
+                write!(f, "{}days", span.as_secs() / DAY)
+            }
             Some(span) => span.fmt(f),
             None => f.write_str(FOREVER),
         }

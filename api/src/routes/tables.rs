@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::{OriginalUri, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use storage::catalog::TableDeclaration;
 use storage::engine::Engine;
 use storage::model::{Partition, Scale, TableName, TableSchema};
@@ -24,9 +24,11 @@ use crate::surface::Surface;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TableBody {
-    /// How long rows are kept: a span such as `30days`, at least an hour, or `forever`. Null or nothing: as long as
-    /// the database says.
-    retention: Option<String>,
+    /// How long rows are kept: a span such as `30days`, at least an hour, or `forever`. Null: as long as the database
+    /// says. If it is left out, what was said before stays.
+    #[serde(default, deserialize_with = "said")]
+    #[schema(value_type = Option<String>)]
+    retention: Option<Option<String>>,
     /// Whether there are files of each day or of each month. It is fixed when the table is made, by day if nothing is
     /// said.
     partition: Option<Unit>,
@@ -34,6 +36,11 @@ pub(super) struct TableBody {
     /// before its first value, and what was declared stays; fields that are not named stay as they are.
     #[serde(default)]
     scales: BTreeMap<String, u64>,
+}
+
+/// Tells null from nothing.
+fn said<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 /// How the files of a table are kept apart.
@@ -129,17 +136,21 @@ pub(super) async fn put(
         Ok::<_, Problem>((Arc::from(name), scale))
     };
     let scales = body.scales.into_iter().map(scale).collect::<Result<_, _>>()?;
+    let intake = surface.doors.intake()?;
+    let retention = match body.retention {
+        Some(said) => said.as_deref().map(retention_of).transpose()?,
+        None => intake.engine().catalog().table(&database, &table).and_then(|schema| schema.retention),
+    };
     let declaration = TableDeclaration {
         database: name_of(&database)?,
         table: TableName::new(&table).map_err(storage::Error::from)?,
-        retention: body.retention.as_deref().map(retention_of).transpose()?,
+        retention,
         partition: body.partition.map(|unit| match unit {
             Unit::Day => Partition::Day,
             Unit::Month => Partition::Month,
         }),
         scales,
     };
-    let intake = surface.doors.intake()?;
     let declared = intake.declare_table(&declaration).await?;
     Ok((made(declared.created), Json(view(intake.engine(), &declared.schema))).into_response())
 }

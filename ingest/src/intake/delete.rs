@@ -32,10 +32,22 @@ impl Intake {
         if !catalog.has_database(database.as_str()) {
             return Err(WriteError::DatabaseNotFound(database.to_string()));
         }
+        if tags.len() > limits::TESTS_PER_DELETE {
+            let limit = limits::TESTS_PER_DELETE;
+            return Err(storage::Error::LimitExceeded(format!("a delete may test {limit} tags")).into());
+        }
         let schemas = match table {
             Some(table) => catalog.table(database.as_str(), &table).into_iter().collect(),
             None => catalog.tables(database.as_str()),
         };
+        // Rows without a tag have the empty value, so a field would be taken for a tag that nothing has.
+        for schema in &schemas {
+            if let Some(test) = tags.iter().find(|test| schema.field(&test.tag).is_some()) {
+                let (field, table) = (&test.tag, &schema.name);
+                let why = format!("{field:?} is a field of {table}: a delete tests tags only");
+                return Err(storage::Error::Invalid(why).into());
+            }
+        }
         let snapshot = self.engine.snapshot();
         let mut tables: Vec<TableId> = Vec::new();
         for schema in schemas {

@@ -94,7 +94,7 @@ impl TableProvider for LastValues {
         let tests = identity.tags.iter();
         let tests: Vec<_> =
             tests.map(|test| TagTest { position: test.position, values: &test.values }).collect();
-        let slots = rows.select(&tests);
+        let slots = rows.select(&tests).map_err(engine_fault)?;
         let projection = projection.cloned().unwrap_or_else(|| (0..self.schema().fields().len()).collect());
         let projected = Arc::new(self.schema().project(&projection)?);
         let (slots, oldest) = (slots.into(), self.table.oldest());

@@ -277,7 +277,7 @@ impl Engine {
         table: TableId,
         times: crate::model::TimeRange,
         series: &dyn Fn(&crate::series::SeriesKey) -> bool,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         self.shared.last_values.forget(table, (Sequence::ZERO, times), series)
     }
 
@@ -409,9 +409,10 @@ impl Engine {
     /// As [`flush`](Self::flush); the engine is closed all the same.
     pub async fn close(&self) -> Result<()> {
         self.shared.tap.close();
+        // It may hold what a compaction or a flush waits for.
+        self.follower.stop().await;
         self.compactor.stop().await;
         self.retention.stop().await;
-        self.follower.stop().await;
         let flushed = self.flusher.stop().await;
         last_value::save_at_close(&self.shared).await;
         flushed

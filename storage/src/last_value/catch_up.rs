@@ -34,6 +34,17 @@ pub(super) struct FileReader {
     pub(super) pace: Option<Pace>,
 }
 
+/// Times that a reader catches up: once is enough, unless a delete comes between.
+const MAX_TURNS: usize = 8;
+
+/// What there is for a reader of a view.
+enum Found {
+    /// All of it, as of so many resets.
+    Covered(u64),
+    Behind,
+    NotKept,
+}
+
 /// How far catching up came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reached {
@@ -56,14 +67,35 @@ pub(crate) async fn read(
 ) -> Result<Option<LastRows>> {
     let followed = shared.last_values.followed(schema.id);
     *followed.asked.lock() = Some(clock::instant());
-    if !followed.is_covered(view, &shared.last_values.own) {
-        let (shared, for_thread) = (Arc::clone(shared), Arc::clone(&followed));
-        let reader = FileReader { handle: Handle::current(), cancelled: Arc::default(), pace: None };
-        let caught_up = tokio::task::spawn_blocking(move || catch_up(&shared, &for_thread, Some(reader)));
-        caught_up.await.map_err(|error| Error::Internal(format!("catching up ended badly: {error}")))??;
+    for _ in 0..MAX_TURNS {
+        match followed.at(view, &shared.last_values.own) {
+            Found::Covered(resets) => return Ok(Some(LastRows::new(followed, Arc::clone(schema), resets))),
+            Found::NotKept => return Ok(None),
+            Found::Behind => read_up(shared, &followed).await?,
+        }
     }
-    let is_kept = followed.state.read().is_kept;
-    Ok(is_kept.then(|| LastRows::new(followed, Arc::clone(schema))))
+    Err(Error::Conflict("the table is deleted from all the time: send the query again".into()))
+}
+
+/// Catches up for a reader; when the reader goes away it ends.
+async fn read_up(shared: &Arc<Shared>, followed: &Arc<Followed>) -> Result<()> {
+    let closed = |_| Error::Internal("readers of last values cannot wait".into());
+    let _turn = shared.last_values.readers.acquire().await.map_err(closed)?;
+    let gone = CancelOnDrop(Arc::default());
+    let reader = FileReader { handle: Handle::current(), cancelled: Arc::clone(&gone.0), pace: None };
+    let (shared, followed) = (Arc::clone(shared), Arc::clone(followed));
+    let caught_up = tokio::task::spawn_blocking(move || catch_up(&shared, &followed, Some(reader)));
+    caught_up.await.map_err(|error| Error::Internal(format!("catching up ended badly: {error}")))??;
+    Ok(())
+}
+
+/// Sets its flag when it is dropped.
+struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Catches up with all tables that have sealed memtables, from memory.
@@ -145,6 +177,7 @@ fn forget_deleted(followed: &Followed, view: &TableView, schema: &TableSchema) {
     }
     if is_hit {
         state.position = Position::default();
+        state.resets += 1;
     }
     state.position.deleted = known.max(last_delete(view));
 }
@@ -282,9 +315,13 @@ impl State {
 }
 
 impl Followed {
-    fn is_covered(&self, view: &TableView, own: &str) -> bool {
+    fn at(&self, view: &TableView, own: &str) -> Found {
         let state = self.state.read();
-        state.is_loaded && state.is_kept && state.position.covers(view, own)
+        if !state.is_kept {
+            return Found::NotKept;
+        }
+        let is_covered = state.is_loaded && state.position.covers(view, own);
+        if is_covered { Found::Covered(state.resets) } else { Found::Behind }
     }
 }
 

@@ -35,7 +35,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 pub use self::rows::{LastRows, TagTest};
 
@@ -79,6 +79,9 @@ impl Default for LastValuesConfig {
     }
 }
 
+/// Readers that catch up at one time. Reading files takes threads of the pool that readers wait in: few of them wait.
+const READERS: usize = 4;
+
 /// What was asked for lately is kept up to date between flushes as well.
 const WARM: std::time::Duration = std::time::Duration::from_secs(60);
 
@@ -100,6 +103,8 @@ pub(crate) struct LastValues {
     behind: Mutex<BTreeSet<TableId>>,
     /// Wakes the follower when there are any.
     behind_wanted: Notify,
+    /// Readers that may wait in a thread for files, or for another who reads them.
+    readers: Semaphore,
 }
 
 /// One table that is followed.
@@ -124,6 +129,8 @@ pub(super) struct State {
     saved: Position,
     is_loaded: bool,
     is_kept: bool,
+    /// How often values were taken away: what was found before, a reader must look for again.
+    resets: u64,
 }
 
 impl LastValues {
@@ -142,6 +149,7 @@ impl LastValues {
             tables: Mutex::default(),
             behind: Mutex::default(),
             behind_wanted: Notify::new(),
+            readers: Semaphore::new(READERS),
         }
     }
 
@@ -152,7 +160,8 @@ impl LastValues {
 
     /// Takes away what `delete` has hit: the values within `times` of the series for which `series` holds. Whoever
     /// reads the table next makes them anew from its sources, which must not give the deleted rows any more. What is
-    /// saved of the table is removed: to be called before nothing remembers the delete. Waits for whoever catches up.
+    /// saved of the table is removed: to be called before nothing remembers the delete. `false`, and nothing is done,
+    /// while someone else catches up or saves: that may take as long as reading the table.
     ///
     /// # Errors
     /// The failure of the disk: the deleted values may come back with a restart, so call it again.
@@ -161,11 +170,13 @@ impl LastValues {
         table: TableId,
         (delete, times): (Sequence, TimeRange),
         series: &dyn Fn(&SeriesKey) -> bool,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let followed = self.followed(table);
         // What is being folded or saved may hold what was forgotten.
-        let _turn = followed.following.lock();
-        let _saving = followed.saving.lock();
+        let (turn, saving) = (followed.following.try_lock(), followed.saving.try_lock());
+        if turn.is_none() || saving.is_none() {
+            return Ok(false);
+        }
         {
             let mut state = followed.state.write();
             // What is not loaded is not loaded any more: it is on the disk, where it is removed.
@@ -175,9 +186,11 @@ impl LastValues {
                 state.position = Position { deleted, ..Position::default() };
             }
             state.position.deleted = state.position.deleted.max(delete);
+            state.resets += 1;
             state.saved = Position::default();
         }
-        self.place.remove(table)
+        self.place.remove(table)?;
+        Ok(true)
     }
 
     fn followed(&self, table: TableId) -> Arc<Followed> {
@@ -236,6 +249,7 @@ impl Followed {
             saved: Position::default(),
             is_loaded: false,
             is_kept: true,
+            resets: 0,
         };
         Self {
             table,
@@ -260,6 +274,7 @@ impl Followed {
     fn drop_values(&self) -> usize {
         let mut state = self.state.write();
         state.is_kept = false;
+        state.resets += 1;
         state.values = TableValues::default();
         state.position = Position::default();
         self.bytes.swap(0, Ordering::Relaxed)
@@ -277,7 +292,7 @@ impl Followed {
 }
 
 /// Makes sure that nothing of what these deletes have hit is left, neither in memory nor saved: afterwards nothing
-/// remembers them.
+/// remembers them. `false` when it must be tried again later.
 ///
 /// # Errors
 /// The failure of the disk.
@@ -285,17 +300,20 @@ pub(crate) async fn settle(
     shared: &Arc<Shared>,
     schema: &Arc<TableSchema>,
     deletes: Tombstones,
-) -> Result<()> {
+) -> Result<bool> {
     let (shared, schema) = (Arc::clone(shared), Arc::clone(schema));
     let settle = move || {
         let followed = shared.last_values.followed(schema.id);
         for tombstone in &deletes {
             if !followed.has_applied(tombstone.sequence) {
                 let covers = |key: &SeriesKey| tombstone.covers_series(&schema, key);
-                shared.last_values.forget(schema.id, (tombstone.sequence, tombstone.times), &covers)?;
+                let hit = (tombstone.sequence, tombstone.times);
+                if !shared.last_values.forget(schema.id, hit, &covers)? {
+                    return Ok(false);
+                }
             }
         }
-        Ok(())
+        Ok(true)
     };
     let settled = tokio::task::spawn_blocking(settle).await;
     settled.map_err(|error| Error::Internal(format!("settling a delete ended badly: {error}")))?

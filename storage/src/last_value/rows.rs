@@ -14,9 +14,9 @@ use arrow::datatypes::Int32Type;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use hashbrown::HashMap;
 
-use super::Followed;
 use super::values::TableValues;
-use crate::error::Result;
+use super::{Followed, State};
+use crate::error::{Error, Result};
 use crate::model::{TableSchema, Timestamp};
 
 /// A tag that must have one of some values.
@@ -39,17 +39,29 @@ impl TagTest<'_> {
 pub struct LastRows {
     followed: Arc<Followed>,
     schema: Arc<TableSchema>,
+    /// Resets at the moment at which the values covered the reader's view.
+    resets: u64,
 }
 
 impl LastRows {
-    pub(super) fn new(followed: Arc<Followed>, schema: Arc<TableSchema>) -> Self {
-        Self { followed, schema }
+    pub(super) fn new(followed: Arc<Followed>, schema: Arc<TableSchema>, resets: u64) -> Self {
+        Self { followed, schema, resets }
+    }
+
+    /// Refuses what is being made anew: some of it is not there, or older than the view.
+    fn check(&self, state: &State) -> Result<()> {
+        if state.resets == self.resets {
+            return Ok(());
+        }
+        Err(Error::Conflict("rows of the table were deleted meanwhile: send the query again".into()))
     }
 
     /// The series for which all tests hold, as numbers for [`batch`](Self::batch). An index finds those of one test,
     /// the one that the fewest pass; it is made when its tag is first asked for.
-    #[must_use]
-    pub fn select(&self, tests: &[TagTest<'_>]) -> Vec<u32> {
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when a delete has taken values away since they were asked for.
+    pub fn select(&self, tests: &[TagTest<'_>]) -> Result<Vec<u32>> {
         let positions: Vec<usize> = tests.iter().map(|test| test.position).collect();
         if !self.followed.state.read().values.has_indexes(&positions) {
             let mut state = self.followed.state.write();
@@ -57,6 +69,7 @@ impl LastRows {
             self.followed.bytes.store(state.values.bytes(), Ordering::Relaxed);
         }
         let state = self.followed.state.read();
+        self.check(&state)?;
         let keys = state.values.keys();
         let count = |test: &TagTest<'_>| {
             let index = state.values.tag_index(test.position);
@@ -76,7 +89,7 @@ impl LastRows {
             slots.retain(|slot| tests.iter().all(|test| holds(*slot, test)));
         }
         slots.sort_unstable();
-        slots
+        Ok(slots)
     }
 
     /// The rows of series as `schema.logical_arrow()` shows them, or only the columns at the positions `projection`.
@@ -84,9 +97,10 @@ impl LastRows {
     ///
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid) when a field was widened since the schema was looked up;
-    /// [`Error::Arrow`](crate::Error::Arrow) when a position is out of bounds.
+    /// [`Error::Arrow`](crate::Error::Arrow) when a position is out of bounds; else as [`select`](Self::select).
     pub fn batch(&self, slots: &[u32], projection: &[usize], since: Timestamp) -> Result<RecordBatch> {
         let state = self.followed.state.read();
+        self.check(&state)?;
         let values = &state.values;
         let (slots, times) = self.times(values, slots, since.nanos());
         let logical = Arc::new(self.schema.logical_arrow().project(projection)?);

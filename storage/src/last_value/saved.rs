@@ -14,7 +14,7 @@ use super::position::Position;
 use super::values::TableValues;
 use crate::disk::{Disk, DiskFile, read_file};
 use crate::engine::Shared;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::log::Epoch;
 use crate::model::{Sequence, TableId, TableSchema};
 
@@ -45,16 +45,22 @@ impl Place {
         let file = self.disk.open(&fresh, true)?;
         file.set_length(0)?;
         let mut out = Out { file: &*file, offset: 0, checksum: 0 };
-        let (schema, head, position) = {
+        let (schema, head, position, resets) = {
             let state = state.read();
             // It is looked up when the values stand still, so it knows every column of them.
             let schema = shared.schema(table)?;
             let head = codec::encode_head(self.epoch, &schema, &state.values, &state.position)?;
-            (schema, head, state.position.clone())
+            (schema, head, state.position.clone(), state.resets)
         };
         out.write(&head.bytes)?;
         for field in head.fields {
-            let column = codec::encode_column(&schema, field, state.read().values.column(field), head.slots)?;
+            let column = {
+                let state = state.read();
+                if state.resets != resets {
+                    return Err(Error::Conflict("a delete took values away while they were saved".into()));
+                }
+                codec::encode_column(&schema, field, state.values.column(field), head.slots)?
+            };
             out.write(&column)?;
         }
         let checksum = out.checksum;

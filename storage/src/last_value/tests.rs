@@ -33,7 +33,7 @@ async fn batch(node: &Node, hosts: Option<&[&str]>) -> RecordBatch {
     let rows = node.engine.last_values(&schema, &view).await.unwrap().expect("last values are kept");
     let values: HashSet<String> = hosts.unwrap_or_default().iter().map(|host| (*host).to_owned()).collect();
     let test = TagTest { position: 0, values: &values };
-    let slots = rows.select(if hosts.is_some() { std::slice::from_ref(&test) } else { &[] });
+    let slots = rows.select(if hosts.is_some() { std::slice::from_ref(&test) } else { &[] }).unwrap();
     rows.batch(&slots, &[0, 1, 2], Timestamp::from_nanos(i64::MIN)).unwrap()
 }
 
@@ -183,7 +183,7 @@ async fn forgotten_values_are_made_anew_from_what_is_left() {
     let before = last(&node).await;
     assert_eq!(saved(folder.path()).len(), 1);
     let times = TimeRange::new(Timestamp::from_nanos(6), Timestamp::from_nanos(7));
-    node.engine.forget_last_values(id, times, &|key: &SeriesKey| key.tag(0) == Some("b")).unwrap();
+    assert!(node.engine.forget_last_values(id, times, &|key: &SeriesKey| key.tag(0) == Some("b")).unwrap());
     assert_eq!(saved(folder.path()).len(), 0);
     // Nothing is deleted here, so the same comes back.
     assert_eq!(last(&node).await, before);

@@ -1,5 +1,6 @@
 //! Raw spellings of series, as they stood before the first field of a line (`cpu,host=a`): an alias saves the next
-//! line with the same bytes from being parsed. Aliases are a cache: any of them may be dropped at any time.
+//! line with the same bytes from being parsed. Aliases are a cache, but an alias knows when its series was used last:
+//! whoever drops it must tell the series.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -49,6 +50,13 @@ impl Aliases {
         let Some(text) = self.texts.add(raw) else { return };
         let alias = Alias { hash, id, table, used: AtomicU32::new(round), text, database };
         self.table.insert_unique(spread(hash), alias, |alias| spread(alias.hash));
+    }
+
+    /// Drops all spellings, and shows their series with the rounds in which they were used last.
+    pub(super) fn clear(&mut self, mut dropped: impl FnMut(u32, u32)) {
+        for alias in std::mem::take(self).table {
+            dropped(alias.id, alias.used.load(Ordering::Relaxed));
+        }
     }
 
     /// Drops the spellings that were not used since `round`, and shows the series of the others with their rounds.

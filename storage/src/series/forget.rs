@@ -75,11 +75,7 @@ impl SeriesIndex {
         for shard in &self.aliases {
             let mut shard = shard.write();
             let slots = self.slots.read();
-            shard.forget_before(round, |id, used| {
-                if let Some(slot) = slots.get(id) {
-                    slot.touch(used);
-                }
-            });
+            shard.forget_before(round, |id, used| slots.touch(id, used));
         }
         let mut forgotten = 0;
         for shard in &self.keys {

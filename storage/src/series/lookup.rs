@@ -2,13 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Aliases, SHARDS, SeriesIndex, SeriesPin, SeriesRef, shard_of};
+use super::{SHARDS, SeriesIndex, SeriesPin, SeriesRef, shard_of};
 use crate::catalog::Definition;
 use crate::error::{Error, Result};
 use crate::model::{SeriesId, TableId};
-
-/// The number of a database whose spellings are not remembered.
-pub(super) const NO_DATABASE: u16 = u16::MAX;
 
 /// The series of one database, for as long as a batch is made of them. Its [pin](Self::into_pin) must go with the
 /// batch.
@@ -16,12 +13,15 @@ pub(super) const NO_DATABASE: u16 = u16::MAX;
 pub struct SeriesLookup<'a> {
     index: &'a SeriesIndex,
     pin: SeriesPin,
-    database: u16,
+    database: &'a str,
+    /// The database's number; none before a spelling of it is remembered.
+    number: Option<u16>,
 }
 
 impl<'a> SeriesLookup<'a> {
-    pub(super) fn new(index: &'a SeriesIndex, database: u16) -> Self {
-        Self { index, pin: index.pin(), database }
+    pub(super) fn new(index: &'a SeriesIndex, database: &'a str) -> Self {
+        let number = index.databases.read().get(database).copied();
+        Self { index, pin: index.pin(), database, number }
     }
 
     /// What keeps the series that were found.
@@ -33,24 +33,25 @@ impl<'a> SeriesLookup<'a> {
     /// The series that this raw spelling meant before.
     #[must_use]
     pub fn by_spelling(&self, raw: &[u8]) -> Option<SeriesRef> {
-        let hash = self.index.hash_spelling(self.database, raw);
+        let database = self.number?;
+        let hash = self.index.hash_spelling(database, raw);
         let shard = self.index.aliases.get(shard_of(hash))?.read();
-        shard.find(hash, self.database, raw, self.index.rounds.current())
+        shard.find(hash, database, raw, self.index.rounds.current())
     }
 
     /// Remembers that a raw spelling means a series.
     pub fn remember(&self, raw: &[u8], series: SeriesRef) {
-        if self.database == NO_DATABASE {
-            return;
-        }
-        let hash = self.index.hash_spelling(self.database, raw);
+        // Only here, because a name that nothing was ever stored under shall take no memory.
+        let Some(database) = self.number.or_else(|| self.index.number_of(self.database)) else { return };
+        let hash = self.index.hash_spelling(database, raw);
         let Some(shard) = self.index.aliases.get(shard_of(hash)) else { return };
         let mut shard = shard.write();
         // A client that spells its series in ever new ways must not take the room of the series themselves.
         if shard.memory_bytes() > self.index.max_bytes / (2 * SHARDS) {
-            *shard = Aliases::default();
+            let slots = self.index.slots.read();
+            shard.clear(|id, used| slots.touch(id, used));
         }
-        shard.insert(hash, self.database, raw, series, self.index.rounds.current());
+        shard.insert(hash, database, raw, series, self.index.rounds.current());
     }
 
     /// The series with this canonical key, made if it is new.

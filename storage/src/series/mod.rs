@@ -176,15 +176,19 @@ impl SeriesIndex {
 
     /// A way to look series of one database up, and to make those that are new.
     #[must_use]
-    pub fn lookup(&self, database: &str) -> SeriesLookup<'_> {
-        let known = self.databases.read().get(database).copied();
-        let number = known.unwrap_or_else(|| {
-            let mut databases = self.databases.write();
-            // Beyond the bound of databases spellings are not remembered.
-            let next = u16::try_from(databases.len()).unwrap_or(lookup::NO_DATABASE);
-            *databases.entry(database.into()).or_insert(next)
-        });
-        SeriesLookup::new(self, number)
+    pub fn lookup<'a>(&'a self, database: &'a str) -> SeriesLookup<'a> {
+        SeriesLookup::new(self, database)
+    }
+
+    /// The number of a database, which gets one if it has none; `None` when there are no more.
+    fn number_of(&self, database: &str) -> Option<u16> {
+        let mut databases = self.databases.write();
+        if let Some(known) = databases.get(database) {
+            return Some(*known);
+        }
+        let next = u16::try_from(databases.len()).ok()?;
+        databases.insert(database.into(), next);
+        Some(next)
     }
 
     /// Keeps the index from forgetting what is used from now on: see [`SeriesPin`].
@@ -322,6 +326,13 @@ impl SeriesIndex {
 impl Slots {
     fn get(&self, id: u32) -> Option<&Slot> {
         self.pages.get(id).as_ref()
+    }
+
+    /// Says that a series was used in `round`.
+    fn touch(&self, id: u32, round: u32) {
+        if let Some(slot) = self.get(id) {
+            slot.touch(round);
+        }
     }
 
     fn series(&self, id: u32) -> Option<Series> {

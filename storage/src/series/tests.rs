@@ -80,7 +80,7 @@ fn a_spelling_is_remembered_per_database() {
     let second = b.resolve(TableId::new(1), b"").unwrap();
     a.remember(b"cpu", first);
     b.remember(b"cpu", second);
-    assert_eq!(a.by_spelling(b"cpu"), Some(first));
+    assert_eq!(index.lookup("a").by_spelling(b"cpu"), Some(first));
     assert_eq!(index.lookup("b").by_spelling(b"cpu"), Some(second));
     assert!(index.lookup("c").by_spelling(b"cpu").is_none());
 }
@@ -118,6 +118,36 @@ fn a_series_that_is_used_by_its_spelling_alone_stays() {
     }
     assert!(index.get(used.id).is_some());
     assert!(index.get(unused.id).is_none());
+}
+
+#[test]
+fn a_client_that_spells_a_series_in_ever_new_ways_makes_no_other_one_forgotten() {
+    let index = SeriesIndex::new(Arc::default(), 4 << 20).with_room(0);
+    let used = named(&index.lookup("b"), "used");
+    index.next_round(frame(1));
+    let lookup = index.lookup("b");
+    // From here on the row of a batch that is on its way needs it.
+    assert_eq!(lookup.by_spelling(b"t,n=used"), Some(used));
+    let many = named(&lookup, "many");
+    let mut count = 0;
+    while lookup.by_spelling(b"t,n=used").is_some() {
+        lookup.remember(format!("t,n=many,spelling={count}").as_bytes(), many);
+        count += 1;
+    }
+    for round in 2..6 {
+        index.next_round(frame(round));
+        index.forget(frame(100));
+    }
+    assert!(index.get(used.id).is_some(), "it is pinned");
+}
+
+#[test]
+fn a_database_that_nothing_was_stored_in_takes_no_memory() {
+    let index = SeriesIndex::new(Arc::default(), ROOM);
+    for number in 0..1_000 {
+        assert!(index.lookup(&format!("typo{number}")).by_spelling(b"cpu").is_none());
+    }
+    assert!(index.databases.read().is_empty());
 }
 
 #[test]

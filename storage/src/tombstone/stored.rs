@@ -106,9 +106,13 @@ pub(crate) async fn drop_settled(shared: &Arc<Shared>) {
     drop(snapshot);
     for (id, settled) in tables {
         let Ok(schema) = shared.schema(id) else { continue };
-        if let Err(error) = last_value::settle(shared, &schema, settled.clone()).await {
-            tracing::warn!(%error, "saved last values that a delete has hit could not be removed; it is tried again");
-            continue;
+        match last_value::settle(shared, &schema, settled.clone()).await {
+            Ok(true) => {}
+            Ok(false) => continue,
+            Err(error) => {
+                tracing::warn!(%error, "last values that a delete has hit are still saved; it is tried again");
+                continue;
+            }
         }
         let settled = shared.view.take_settled(id, &settled);
         for tombstone in settled.iter().filter(|tombstone| tombstone.is_stored()) {

@@ -34,6 +34,7 @@ async fn files_of_a_day_become_one_in_which_each_point_stands_once() {
     for file in &before.table(id).unwrap().files {
         assert!(folder.path().join("tables").join(file.path.as_ref()).is_file());
     }
+    node.engine.close().await.unwrap();
     assert_eq!(std::fs::read_dir(folder.path().join("staged")).unwrap().count(), 0);
     drop(node);
     let node = Node::open(folder.path()).await;

@@ -99,6 +99,7 @@ async fn while_the_store_is_away_rows_are_taken_until_the_disk_budget_is_full_an
     node.engine.flush().await.unwrap();
     assert_eq!(node.engine.disk_shortage(), None);
     assert_eq!(node.read("t").await, expected);
+    node.engine.close().await.unwrap();
     assert_eq!(std::fs::read_dir(folder.path().join("staged")).unwrap().count(), 0);
 }
 
