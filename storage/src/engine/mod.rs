@@ -14,9 +14,12 @@
 //! ```
 
 mod commit;
+pub(crate) mod cut;
 pub(crate) mod definitions;
 mod disk_use;
+pub(crate) mod hold;
 pub(crate) mod lock;
+mod lost_log;
 mod recovery;
 mod salvage;
 #[cfg(test)]
@@ -34,8 +37,11 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 pub use commit::{Appended, Committer, Durable, Visible};
+pub use lock::is_in_use;
 
 use self::disk_use::DiskUse;
+use self::hold::Holds;
+use crate::backup;
 use crate::catalog::{Catalog, Definition, DefinitionQueue};
 use crate::clock;
 use crate::compaction::{CompactionConfig, Compactor};
@@ -114,7 +120,7 @@ pub struct Engine {
     shared: Arc<Shared>,
     flusher: Arc<Flusher>,
     compactor: Arc<Compactor>,
-    _lock: Arc<lock::DirectoryLock>,
+    lock: Arc<lock::DirectoryLock>,
 }
 
 /// What the parts of an engine share.
@@ -135,6 +141,8 @@ pub(crate) struct Shared {
     pub(crate) memory: AtomicUsize,
     /// Bytes of log and staged files.
     pub(crate) disk_use: DiskUse,
+    /// What a backup keeps from being removed.
+    pub(crate) holds: Holds,
     /// Whether frames with definitions may have been lost, so that rows without one are left out.
     pub(crate) has_lost_definitions: bool,
     /// When the oldest row that is not sealed came.
@@ -186,17 +194,36 @@ impl Engine {
     /// [`StoreActivity`].
     ///
     /// # Errors
-    /// [`Error::Invalid`] when the directory is in use;
+    /// [`Error::Invalid`] when the directory is in use, or was restored and is not [settled](crate::backup::Restored);
     /// [`Error::Damaged`] when durable bytes
     /// are not what was written; the failure of disk or object store.
     pub async fn open(config: EngineConfig) -> Result<(Self, Committer)> {
         let lock = lock::DirectoryLock::take(&config.data_dir)?;
+        backup::refuse_restored(&config.data_dir)?;
+        Self::open_locked(config, lock).await
+    }
+
+    /// As [`open`](Self::open), whatever directory it is.
+    pub(crate) async fn open_locked(
+        config: EngineConfig,
+        lock: lock::DirectoryLock,
+    ) -> Result<(Self, Committer)> {
         let (shared, staged, sequence) = recovery::open(config).await?;
         let shared = Arc::new(shared);
         let flusher = Arc::new(Flusher::start(Arc::clone(&shared), staged));
         let compactor = Arc::new(Compactor::start(Arc::clone(&shared)));
         let committer = Committer::new(Arc::clone(&shared), sequence);
-        Ok((Self { shared, flusher, compactor, _lock: Arc::new(lock) }, committer))
+        Ok((Self { shared, flusher, compactor, lock: Arc::new(lock) }, committer))
+    }
+
+    /// What the parts of the engine share.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// What keeps the directory for this process.
+    pub(crate) fn lock(&self) -> Arc<lock::DirectoryLock> {
+        Arc::clone(&self.lock)
     }
 
     /// Databases, tables and columns.
@@ -379,7 +406,11 @@ impl Shared {
     /// Trims the log up to `frame`, as far as the consumers of the tap have come.
     ///
     /// The definitions of the trimmed frames are made durable elsewhere first (KEY-3).
+    /// While a backup holds the log nothing happens: a later round trims it.
     pub(crate) fn trim_log(&self, frame: FrameNumber) -> Result<()> {
+        if self.holds.log.is_held() {
+            return Ok(());
+        }
         let frame = self.tap.checkpoint().map_or(frame, |checkpoint| checkpoint.min(frame));
         let needed = {
             let segments = self.log.lock().segments();
@@ -388,15 +419,21 @@ impl Shared {
         if !needed {
             return Ok(());
         }
-        let mut logged = self.logged.lock();
-        let path = Layout(&self.config.data_dir).definitions();
-        definitions::append(&*self.config.disk, &path, &logged)?;
-        logged.clear();
-        drop(logged);
+        self.save_definitions()?;
         let mut log = self.log.lock();
         let trimmed = log.trim(frame);
         self.disk_use.set_log(log.bytes());
         trimmed
+    }
+
+    /// Makes durable beside the log what the log defines: for files that outlive it (KEY-3), and in case that it is
+    /// lost with them in their tables.
+    pub(crate) fn save_definitions(&self) -> Result<()> {
+        let mut logged = self.logged.lock();
+        let path = Layout(&self.config.data_dir).definitions();
+        definitions::append(&*self.config.disk, &path, &logged)?;
+        logged.clear();
+        Ok(())
     }
 
     /// Whether log and staged files take as much of the disk as they may.

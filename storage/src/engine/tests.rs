@@ -4,6 +4,7 @@
 
 mod compaction;
 mod faults;
+mod lost_log;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -49,12 +50,12 @@ impl Node {
         Self::open_with(config(folder)).await
     }
 
-    async fn open_with(config: EngineConfig) -> Self {
+    pub(crate) async fn open_with(config: EngineConfig) -> Self {
         let (engine, committer) = Engine::open(config).await.unwrap();
         Self { engine, committer }
     }
 
-    fn schema(&self, table: &str) -> Arc<TableSchema> {
+    pub(crate) fn schema(&self, table: &str) -> Arc<TableSchema> {
         if let Some(schema) = self.engine.catalog().table("db", table) {
             return schema;
         }
@@ -365,7 +366,7 @@ async fn check(node: &Node, image: &str, table: &str, expected: &Rows) {
     assert_eq!(paths.len(), all, "{image}: a file of {table} is there twice");
 }
 
-fn copy_folder(from: &Path, to: &Path) {
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
