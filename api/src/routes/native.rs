@@ -9,7 +9,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{alerts, registry, rules};
+use super::{alerts, backups, registry, rules};
 use crate::surface::Surface;
 
 #[derive(OpenApi)]
@@ -27,6 +27,8 @@ pub fn router(surface: &Surface, registry: &Arc<Registry>) -> Router {
         .routes(routes!(rules::read, rules::put, rules::delete))
         .routes(routes!(alerts::firing))
         .routes(routes!(alerts::history))
+        .routes(routes!(backups::list, backups::start))
+        .routes(routes!(backups::read))
         .with_state(surface.clone());
     let (router, description) = OpenApiRouter::with_openapi(Description::openapi())
         .nest("/api/v1", registry::router().with_state(Arc::clone(registry)).merge(own))
