@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use storage::model::Timestamp;
-use storage::stream::StreamOptions;
+use storage::stream::{FrozenStream, StreamOptions};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::engine::{Command, Engine, RuleSet, Shared};
@@ -208,6 +208,21 @@ impl Alerting {
             tracing::error!("a thread of alerting ended with a panic");
         }
         result
+    }
+
+    /// The streams as they stand between two groups, for a backup: a copy of them, with a log up to any frame that is
+    /// durable afterwards, opens with every transition recorded once.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`]; when a stream's file cannot be opened.
+    pub async fn freeze(&self) -> Result<Vec<FrozenStream>> {
+        if let Some((engine, _)) = &*self.engine.lock() {
+            return engine.freeze();
+        }
+        let commands = self.commands.lock().clone().ok_or(Error::Stopped)?;
+        let (reply, answer) = oneshot::channel();
+        commands.send(Command::Freeze { reply }).await.map_err(|_| Error::Stopped)?;
+        answer.await.map_err(|_| Error::Stopped)?
     }
 
     /// All rules, by name.

@@ -13,6 +13,9 @@ pub trait Source: Send + Sync + 'static {
     /// until the consumer reports that it is done with it.
     fn consumer(&self, checkpoint: FrameNumber) -> TapConsumer;
 
+    /// The newest frame that is durable now.
+    fn newest_frame(&self) -> FrameNumber;
+
     /// Visits every group with rows in a frame after `after` that is durable now, in log order. An error of
     /// `visit` ends the reading and is returned.
     ///

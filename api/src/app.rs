@@ -5,6 +5,7 @@
 
 mod external;
 mod mqtt;
+mod restored;
 mod rules;
 
 use std::io;
@@ -29,6 +30,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::backups::Backups;
 use crate::config::{Config, ConfigError, Recovery};
 use crate::metrics::{AlertingMetrics, EngineMetrics, MqttMetrics, StoreMetrics};
 use crate::routes;
@@ -146,6 +148,8 @@ impl App {
         let settings = engine_config(config)?;
         let store = Arc::clone(&settings.store.activity);
         surface.readiness.check("store", move || store.fault());
+        // A restored directory must first become one of its own.
+        restored::settle(config, &settings).await?;
         let (engine, committer) = Engine::open(settings).await.map_err(storage_error("open", config))?;
         // From now on rows are taken without the store, for as long as the disk has room.
         surface.readiness.check("store", || None);
@@ -168,6 +172,7 @@ impl App {
         surface.doors.open_writes(intake.clone());
         let mqtt = start_mqtt(config, &surface, intake).await?;
         tracing::info!(addr = %mqtt.addr, "MQTT listens");
+        surface.doors.open_backups(Arc::new(Backups::new(engine.clone(), &alerting, config)));
         // 6. Everything runs.
         surface.readiness.release("engine");
         tracing::info!("ready");
@@ -208,6 +213,10 @@ impl App {
         }
         if !self.http.stop(self.drain_timeout).await {
             tracing::warn!("requests were cut because they outlasted http.drain_timeout");
+        }
+        // What is not finished is no backup, and holds the log.
+        if let Ok(backups) = self.surface.doors.backups() {
+            backups.stop().await;
         }
         let writer = self.writer;
         if tokio::task::spawn_blocking(move || writer.stop()).await.is_err() {
@@ -293,7 +302,7 @@ async fn start_mqtt(config: &Config, surface: &Surface, intake: Intake) -> Resul
     Ok(Mqtt { addr, stop, task })
 }
 
-fn engine_config(config: &Config) -> Result<EngineConfig, ConfigError> {
+pub(crate) fn engine_config(config: &Config) -> Result<EngineConfig, ConfigError> {
     let store = StoreSettings {
         tables: config.table_store()?,
         cache_bytes: config.store.cache.bytes.0 as u64,

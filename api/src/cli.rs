@@ -3,6 +3,9 @@
 //! Invariant: results go to standard output, everything else to standard error; the exit code is 0 only when what
 //! was asked for was done (1: it failed, 2: it was not understood).
 
+mod backup;
+mod progress;
+mod restore;
 mod verify;
 
 use std::io::{self, Write as _};
@@ -82,6 +85,8 @@ pub fn command() -> Command {
         .subcommand(Command::new("token").about("Tokens").subcommand_required(true).subcommand(create))
         .subcommand(health.arg(url))
         .subcommand(verify::command())
+        .subcommand(backup::command())
+        .subcommand(restore::command())
 }
 
 fn with_settings(command: Command) -> Command {
@@ -110,6 +115,8 @@ fn dispatch(matches: &ArgMatches) -> Result<ExitCode, Failure> {
         Some(("serve", matches)) => serve(load(matches)?),
         Some(("health", matches)) => health(matches),
         Some(("verify", matches)) => verify::run(matches),
+        Some(("backup", matches)) => backup::run(matches),
+        Some(("restore", matches)) => restore::run(matches),
         Some(("config", matches)) => match matches.subcommand() {
             Some(("print", matches)) => print(&config::render(&load(matches)?)),
             Some((_, matches)) => {

@@ -10,6 +10,8 @@ use alerting::Alerting;
 use ingest::intake::Intake;
 use query::QueryService;
 
+use crate::backups::Backups;
+
 /// How long a client is asked to wait for the replay of the log. One second: replay of a full log takes some.
 pub const OPENING_RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -29,6 +31,7 @@ struct Parts {
     writes: OnceLock<Intake>,
     queries: OnceLock<Arc<QueryService>>,
     alerting: OnceLock<Arc<Alerting>>,
+    backups: OnceLock<Arc<Backups>>,
 }
 
 impl Doors {
@@ -45,6 +48,19 @@ impl Doors {
     /// Lets rules and alerts through. False, and without effect, when they were let through before.
     pub fn open_alerting(&self, alerting: Arc<Alerting>) -> bool {
         self.parts.alerting.set(alerting).is_ok()
+    }
+
+    /// Lets backups be taken. False, and without effect, when they were let before.
+    pub fn open_backups(&self, backups: Arc<Backups>) -> bool {
+        self.parts.backups.set(backups).is_ok()
+    }
+
+    /// Backups.
+    ///
+    /// # Errors
+    /// [`Closed`] until they are open.
+    pub fn backups(&self) -> Result<&Backups, Closed> {
+        self.parts.backups.get().map(Arc::as_ref).ok_or(Closed)
     }
 
     /// The write path.

@@ -1,5 +1,5 @@
-//! `busbar health`: asks a running engine how it is, for container health checks. A few lines over a socket, so
-//! that the binary needs no HTTP client.
+//! Asks a running engine, for `busbar health` and `busbar backup`. A few lines over a socket, so that the binary needs
+//! no HTTP client.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -34,23 +34,52 @@ pub fn reachable(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, addr.port())
 }
 
+/// A request.
+#[derive(Clone, Copy)]
+pub struct Question<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// The path.
+    pub path: &'a str,
+    /// Who asks.
+    pub token: Option<&'a str>,
+    /// What is sent, as JSON.
+    pub body: Option<&'a str>,
+}
+
 /// Asks `host` (`name:port`) for `path`.
 ///
 /// # Errors
 /// When nothing answers in time, or not in HTTP.
 pub async fn ask(host: &str, path: &str) -> io::Result<Answer> {
-    let late = || io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
-    tokio::time::timeout(TIMEOUT, exchange(host, path)).await.map_err(|_| late())?
+    send(host, Question { method: "GET", path, token: None, body: None }).await
 }
 
-async fn exchange(host: &str, path: &str) -> io::Result<Answer> {
+/// Sends a request to `host` (`name:port`).
+///
+/// # Errors
+/// When nothing answers in time, or not in HTTP.
+pub async fn send(host: &str, question: Question<'_>) -> io::Result<Answer> {
+    let late = || io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
+    tokio::time::timeout(TIMEOUT, exchange(host, question)).await.map_err(|_| late())?
+}
+
+async fn exchange(host: &str, question: Question<'_>) -> io::Result<Answer> {
     let mut stream = TcpStream::connect(host).await?;
-    let request = format!("GET {path} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
+    stream.write_all(text(host, question).as_bytes()).await?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES).read_to_end(&mut answer).await?;
     parse(&String::from_utf8_lossy(&answer))
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP"))
+}
+
+fn text(host: &str, question: Question<'_>) -> String {
+    let Question { method, path, token, body } = question;
+    let token = token.map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"));
+    let length = |body: &str| format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+    let length = body.map_or_else(String::new, length);
+    let body = body.unwrap_or_default();
+    format!("{method} {path} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n{token}{length}\r\n{body}")
 }
 
 fn parse(answer: &str) -> Option<Answer> {
@@ -61,7 +90,15 @@ fn parse(answer: &str) -> Option<Answer> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Answer, parse, reachable};
+    use super::{Answer, Question, parse, reachable, text};
+
+    #[test]
+    fn a_request_carries_its_token_and_the_length_of_its_body() {
+        let question = Question { method: "POST", path: "/p", token: Some("t"), body: Some("{}") };
+        let expected = "POST /p HTTP/1.0\r\nHost: h:1\r\nConnection: close\r\nAuthorization: Bearer t\r\n\
+                        Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+        assert_eq!(text("h:1", question), expected);
+    }
 
     #[test]
     fn an_answer_is_its_status_and_body() {

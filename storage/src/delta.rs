@@ -14,6 +14,7 @@
 
 mod action;
 mod attested;
+mod parts;
 mod retire;
 mod tables;
 #[cfg(test)]
@@ -37,8 +38,10 @@ use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use url::Url;
 
+pub(crate) use self::parts::parts_of_version;
 pub(crate) use self::tables::TableLogs;
 use crate::clock;
+use crate::engine::hold::Hold;
 use crate::error::{Error, Result};
 use crate::layout::{DATE_COLUMN, delta_schema};
 use crate::model::{DataFile, Sequence, TableSchema};
@@ -72,6 +75,8 @@ pub struct TableLog {
     /// What [`TableLog::transaction_version`] answers; an absent name was not asked for yet.
     transactions: HashMap<String, Option<i64>>,
     checkpoint_commits: u64,
+    /// While it is held, old entries stay.
+    history: Hold,
 }
 
 /// What a replacement of files does to the rows of a table.
@@ -137,7 +142,8 @@ impl TableLog {
 
     fn new(folder: &Path, log_store: LogStoreRef, state: DeltaTableState) -> Self {
         let (folder, transactions) = (folder.clone(), HashMap::new());
-        Self { folder, log_store, state, transactions, checkpoint_commits: CHECKPOINT_COMMITS }
+        let (checkpoint_commits, history) = (CHECKPOINT_COMMITS, Hold::default());
+        Self { folder, log_store, state, transactions, checkpoint_commits, history }
     }
 
     /// The version of the table that this value knows.
@@ -382,6 +388,7 @@ impl TableLog {
         let mut table = DeltaTable::new(Arc::clone(&self.log_store));
         table.state = Some(self.state.clone());
         let made = match create_checkpoint(&table, None).await {
+            Ok(()) if self.history.is_held() => Ok(()),
             Ok(()) => cleanup_metadata(&table, None).await.map(|_| ()),
             Err(error) => Err(error),
         };

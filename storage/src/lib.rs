@@ -6,6 +6,7 @@
 //! workspace. Invariants have names (`SEQ-1`, `LOG-2`, `TXN-1`, ...): `FORMAT.md` lists them beside the bytes
 //! that keep them.
 
+pub mod backup;
 pub mod catalog;
 pub mod clock;
 pub mod compaction;

@@ -53,6 +53,10 @@ pub struct Vacuumed {
 /// Removes what nothing can want from the folders of all tables.
 pub(crate) async fn run(shared: &Shared) -> Result<Vacuumed> {
     let mut removed = Vacuumed::default();
+    let Some(_right) = shared.holds.try_remove() else {
+        tracing::debug!("nothing is removed while a backup copies");
+        return Ok(removed);
+    };
     for schema in shared.catalog.all_tables() {
         for object in unreferenced(shared, &schema).await? {
             if is_still(shared, &object).await? {

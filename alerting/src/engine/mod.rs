@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use hashbrown::HashMap;
 use parking_lot::RwLock;
 use storage::model::FrameNumber;
-use storage::stream::{RecordNumber, Stream, StreamOptions};
+use storage::stream::{FrozenStream, RecordNumber, Stream, StreamOptions};
 use storage::tap::{CommittedGroup, TapConsumer};
 
 pub(crate) use self::core::Core;
@@ -90,7 +90,15 @@ impl Engine {
         let snapshots = Stream::open(folder.join("rule-state"), newest_only)?;
         let alerts = Stream::open(folder.join("alerts"), options)?;
         let snapshot = newest_snapshot(&snapshots)?;
-        let start = (snapshot.position, snapshot.alert_record);
+        let newest = shared.source.newest_frame();
+        let start = (snapshot.position.min(newest), snapshot.alert_record);
+        if start.0 < snapshot.position {
+            tracing::warn!(
+                position = snapshot.position.get(),
+                newest = newest.get(),
+                "the log ends before the rules' position: it is a new one, and what the rules missed of the old one is lost"
+            );
+        }
         if alerts.last() < start.1 || alerts.first() > start.1.next() {
             return Err(Error::Damaged(format!(
                 "the alert stream holds records {} to {}, but the rules' state needs those after {}; restore both from one backup",
@@ -110,7 +118,8 @@ impl Engine {
             snapshots,
             consumer,
             position: start.0,
-            snapshot: start,
+            // What is stored: a position that was lowered is snapshotted before any frame is applied.
+            snapshot: (snapshot.position, start.1),
             unrecorded: VecDeque::new(),
             recorded: HashMap::new(),
             behind: false,
@@ -118,6 +127,8 @@ impl Engine {
         };
         let events = engine.read_alerts()?;
         engine.replay(events)?;
+        // Frames without rows are not visited, and need not be.
+        engine.position = engine.position.max(newest);
         engine.shared.metrics.position.set(engine.position.get());
         engine.core.begin_listening();
         engine.publish();
@@ -236,6 +247,12 @@ impl Engine {
             .map_or(self.snapshot.1.next(), |n| n.min(self.snapshot.1.next()));
         self.alerts.trim((self.shared.clock)(), pin)?;
         Ok(())
+    }
+
+    /// The streams as they are now: no group is half applied, and the snapshot is not newer than the alerts.
+    pub(crate) fn freeze(&self) -> Result<Vec<FrozenStream>> {
+        // Outcomes last: one that is missing only means that a delivery is repeated, with its key.
+        Ok(vec![self.snapshots.freeze()?, self.alerts.freeze()?, self.shared.notifier.freeze()?])
     }
 
     fn record(&mut self, cause: Cause, transitions: Vec<Arc<Transition>>) -> Result<()> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use storage::clock;
+use storage::stream::FrozenStream;
 use storage::tap::Next;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, interval_at, sleep};
@@ -26,6 +27,8 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(crate) enum Command {
     /// Change one rule, if it is as expected. Answers with the rule as it was and as it is.
     Change { change: RuleChange, expect: Expect, reply: oneshot::Sender<Result<Changed>> },
+    /// Give the streams as they are between two groups.
+    Freeze { reply: oneshot::Sender<Result<Vec<FrozenStream>>> },
     /// Take what the tap holds, snapshot, and end.
     Stop { reply: oneshot::Sender<Result<()>> },
 }
@@ -61,6 +64,7 @@ impl Engine {
                         drop(reply.send(self.finish()));
                         return;
                     }
+                    Some(Command::Freeze { reply }) => drop(reply.send(self.freeze())),
                     Some(Command::Change { change, expect, reply }) => {
                         drop(reply.send(self.change(change, expect)));
                     }

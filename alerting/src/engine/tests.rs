@@ -30,6 +30,10 @@ impl Source for OneSeries {
         self.tap.subscribe("rules", checkpoint, 1 << 20)
     }
 
+    fn newest_frame(&self) -> FrameNumber {
+        FrameNumber::default()
+    }
+
     fn read_log(
         &self,
         _: FrameNumber,

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
-use storage::stream::{RecordNumber, Stream, StreamOptions};
+use storage::stream::{FrozenStream, RecordNumber, Stream, StreamOptions};
 use tokio::sync::{mpsc, watch};
 
 pub use address::is_public;
@@ -151,6 +151,11 @@ impl Notifier {
             outcomes,
             ends: Mutex::new(Some(Ends { deliveries: deliveries_end, outcomes: outcomes_end })),
         })
+    }
+
+    /// The notification stream as it is now.
+    pub(crate) fn freeze(&self) -> Result<FrozenStream> {
+        Ok(self.stream.freeze()?)
     }
 
     /// Whether a rule may name this receiver: a configured webhook, or an `https` URL.

@@ -207,6 +207,10 @@ impl Source for Building {
         self.tap.lock().subscribe("rules", checkpoint, self.tap_bytes)
     }
 
+    fn newest_frame(&self) -> FrameNumber {
+        FrameNumber::new(self.log.lock().last)
+    }
+
     fn read_log(
         &self,
         after: FrameNumber,

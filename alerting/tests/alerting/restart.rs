@@ -7,7 +7,7 @@ use alerting::{Alerting, Expect, Transition};
 use proptest::prelude::*;
 use storage::stream::{RecordNumber, Stream, StreamOptions};
 
-use crate::building::{Building, Row, Value, applied, config, start};
+use crate::building::{Building, Row, Value, applied, config, start, until};
 
 const RULES: [&str; 2] = [
     "{name: a, database: office, table: air, when: x > 10, for: 3ns, clear: x < 8, no_data: 20ns}",
@@ -230,4 +230,29 @@ async fn streams_of_different_moments_are_refused() {
     building.restart();
     let error = Alerting::open(config(folder.path(), &RULES, vec![]), building).unwrap_err();
     assert_eq!(error.kind(), alerting::ErrorKind::Damaged, "{error}");
+}
+
+#[tokio::test]
+async fn a_log_that_began_anew_is_followed_from_its_beginning() {
+    let folder = tempfile::tempdir().unwrap();
+    let rule = "{name: hot, database: office, table: air, when: x > 10}";
+    let open = |building: &Arc<Building>| start(config(folder.path(), &[rule], vec![]), building);
+    let write = |building: &Building, time: i64, value: f64| {
+        let fields = [("x", Value::Float(value))];
+        building.write(&[Row { table: "air", tags: &[("room", "r1")], time, fields: &fields }])
+    };
+    let first = Building::new(1 << 20);
+    let alerting = open(&first);
+    let frames: Vec<_> = (1..=5).map(|time| write(&first, time, 1.0)).collect();
+    applied(&alerting, frames[4]).await;
+    alerting.stop().await.unwrap();
+    drop(alerting);
+    // The log is wiped, the rules' streams stay; and a crash comes before the next snapshot.
+    let second = Building::new(1 << 20);
+    drop(open(&second));
+    second.restart();
+    let alerting = open(&second);
+    applied(&alerting, write(&second, 6, 20.0)).await;
+    until("it fires", || alerting.firing().len() == 1).await;
+    alerting.stop().await.unwrap();
 }

@@ -20,6 +20,10 @@ impl alerting::Source for EngineSource {
         self.0.tap().subscribe(CONSUMER, checkpoint, TAP_BYTES)
     }
 
+    fn newest_frame(&self) -> FrameNumber {
+        self.0.durable_frame()
+    }
+
     fn read_log(
         &self,
         after: FrameNumber,

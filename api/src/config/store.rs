@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use storage::backup::Place;
 use storage::object::{Credentials, S3Config, TableStore};
 use url::Url;
 
@@ -108,9 +109,27 @@ impl Config {
                 None => Ok(TableStore::Local),
             };
         };
-        let (bucket, prefix) = place(url)?;
+        Ok(TableStore::S3(self.s3(place("store.url", url)?)?))
+    }
+
+    /// Where backups are: a folder, or `s3://BUCKET/PREFIX` with everything else as `[store]` has it.
+    ///
+    /// # Errors
+    /// What is wrong with the text or with `[store]`.
+    pub fn backup_place(&self, text: &str) -> Result<Place, ConfigError> {
+        if text.contains("://") {
+            return Ok(Place::S3(self.s3(place("the place of backups", text)?)?));
+        }
+        if text.is_empty() {
+            return rule("the place of backups is empty: name a folder, or s3://BUCKET/PREFIX".into());
+        }
+        Ok(Place::Folder(text.into()))
+    }
+
+    fn s3(&self, (bucket, prefix): (String, String)) -> Result<S3Config, ConfigError> {
+        let store = &self.store;
         self.check_endpoint()?;
-        Ok(TableStore::S3(S3Config {
+        Ok(S3Config {
             bucket,
             prefix,
             endpoint: store.endpoint.clone(),
@@ -118,7 +137,7 @@ impl Config {
             path_style: store.path_style,
             allow_http: store.allow_http,
             credentials: self.credentials()?,
-        }))
+        })
     }
 
     fn check_endpoint(&self) -> Result<(), ConfigError> {
@@ -160,9 +179,8 @@ fn rule<T>(message: String) -> Result<T, ConfigError> {
 }
 
 /// Bucket and prefix. What is wrong is not shown: a URL may hold a password.
-fn place(url: &str) -> Result<(String, String), ConfigError> {
-    let wrong =
-        || ConfigError::Rule("store.url is not a place: write it as in \"s3://BUCKET/PREFIX\"".into());
+fn place(what: &str, url: &str) -> Result<(String, String), ConfigError> {
+    let wrong = || ConfigError::Rule(format!("{what} is not a place: write it as in \"s3://BUCKET/PREFIX\""));
     let url = Url::parse(url).map_err(|_| wrong())?;
     let is_plain = url.username().is_empty()
         && url.password().is_none()

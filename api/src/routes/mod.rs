@@ -1,6 +1,7 @@
 //! All routes, in one list. Handlers only translate; each resource has its file.
 
 mod alerts;
+mod backups;
 mod body;
 mod databases;
 mod delete_v2;

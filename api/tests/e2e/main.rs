@@ -11,6 +11,7 @@
 )]
 #![allow(clippy::print_stdout, reason = "seeds, rounds and sums of a run are its record")]
 
+mod backup;
 mod deletes;
 mod failpoints;
 mod journal;

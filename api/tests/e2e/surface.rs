@@ -197,6 +197,8 @@ async fn the_description_lists_the_routes_and_they_exist() {
         "rules/{name}",
         "alerts",
         "alerts/history",
+        "backups",
+        "backups/{id}",
     ] {
         assert!(paths.contains_key(&format!("/api/v1/{path}")), "{path} is missing: {:?}", paths.keys());
     }

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMappedMutexGuard, OwnedMutexGuard};
 
 use super::TableLog;
+use crate::engine::hold::{Held, Hold};
 use crate::error::{Error, Result};
 use crate::layout;
 use crate::model::{TableId, TableSchema};
@@ -25,12 +26,14 @@ pub(crate) struct TableLogs {
     /// The name of this process's transactions (TXN-1).
     app_id: String,
     logs: Mutex<HashMap<TableId, Arc<AsyncMutex<Option<TableLog>>>>>,
+    /// While it is held, the logs keep their old entries.
+    history: Hold,
 }
 
 impl TableLogs {
     /// The logs of the tables in `store`, for the committer `app_id`.
     pub(crate) fn new(store: Arc<dyn ObjectStore>, app_id: String) -> Self {
-        Self { store, app_id, logs: Mutex::default() }
+        Self { store, app_id, logs: Mutex::default(), history: Hold::default() }
     }
 
     /// The name of this process's transactions.
@@ -38,12 +41,18 @@ impl TableLogs {
         &self.app_id
     }
 
+    /// Keeps the entries of all logs, old ones too.
+    pub(crate) fn hold_history(&self) -> Held {
+        self.history.hold()
+    }
+
     /// Takes the log of a table, which is opened if need be; `None` when there is no such table in the store.
     pub(crate) async fn take(&self, schema: &TableSchema) -> Result<Option<TakenLog>> {
         let mut log = self.lock(schema.id).await;
         if log.is_none() {
             let folder = layout::table_folder(schema);
-            *log = TableLog::open(Arc::clone(&self.store), &folder, &self.app_id).await?;
+            let opened = TableLog::open(Arc::clone(&self.store), &folder, &self.app_id).await?;
+            *log = opened.map(|log| self.holding(log));
         }
         Ok(OwnedMutexGuard::try_map(log, Option::as_mut).ok())
     }
@@ -56,10 +65,14 @@ impl TableLogs {
         let mut log = self.lock(schema.id).await;
         if log.is_none() {
             let folder = layout::table_folder(schema);
-            *log = Some(TableLog::create(Arc::clone(&self.store), &folder, schema).await?);
+            *log = Some(self.holding(TableLog::create(Arc::clone(&self.store), &folder, schema).await?));
         }
         OwnedMutexGuard::try_map(log, Option::as_mut)
             .map_err(|_| Error::Internal("a table's log that was made is gone".into()))
+    }
+
+    fn holding(&self, log: TableLog) -> TableLog {
+        TableLog { history: self.history.clone(), ..log }
     }
 
     async fn lock(&self, table: TableId) -> OwnedMutexGuard<Option<TableLog>> {

@@ -12,6 +12,13 @@ pub(crate) struct DirectoryLock {
     _file: File,
 }
 
+/// Whether some process has the data directory open.
+#[must_use]
+pub fn is_in_use(data_dir: &Path) -> bool {
+    let file = OpenOptions::new().write(true).open(data_dir.join("lock"));
+    file.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
 impl DirectoryLock {
     /// Makes the data directory if needed, and locks it.
     pub(crate) fn take(data_dir: &Path) -> Result<Self> {

@@ -15,114 +15,47 @@
 //! ```
 
 mod commit;
+mod config;
+pub(crate) mod cut;
 pub(crate) mod definitions;
 mod disk_use;
+pub(crate) mod hold;
 mod kept;
 pub(crate) mod lock;
+mod lost_log;
 mod recovery;
 mod salvage;
 #[cfg(test)]
 mod salvage_tests;
+mod shared;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
-
-use object_store::ObjectStore;
-use parking_lot::Mutex;
-use tokio::sync::Notify;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 pub use commit::{Appended, Committer, Durable, Visible};
+pub use config::EngineConfig;
+pub(crate) use config::Layout;
+pub use lock::is_in_use;
+pub(crate) use shared::Shared;
 
-use self::disk_use::DiskUse;
-use crate::catalog::{Catalog, DefinitionQueue};
-use crate::clock::{self, WallClock};
-use crate::compaction::{CompactionConfig, Compactor};
-use crate::delta::TableLogs;
-use crate::disk::{Disk, LocalDisk};
-use crate::error::{Error, Result};
+use object_store::ObjectStore;
+
+use crate::backup;
+use crate::catalog::Catalog;
+use crate::compaction::Compactor;
+use crate::error::Result;
 use crate::flush::Flusher;
-use crate::last_value::{self, Follower, LastRows, LastValues, LastValuesConfig};
-use crate::limits;
-use crate::log::{EncodedDefinitions, Epoch, LogReader, LogWriter, RecoveryMode};
-use crate::model::{DataFile, FilePlace, FrameNumber, Retention, Sequence, TableId, TableSchema};
-use crate::object::{StoreActivity, StoreSettings, VerifiedStore};
-use crate::retention::{Dropped, RetentionJob};
+use crate::last_value::{self, Follower, LastRows};
+use crate::log::LogReader;
+use crate::model::{DataFile, FilePlace, FrameNumber, Sequence, TableSchema};
+use crate::object::StoreActivity;
+use crate::retention::RetentionJob;
 use crate::series::SeriesIndex;
 use crate::tap::{CommittedGroup, Tap};
-use crate::vacuum::{self, VacuumConfig, Vacuumed};
-use crate::view::{Snapshot, TableView, View};
-
-/// Settings of an engine.
-#[derive(Debug, Clone)]
-pub struct EngineConfig {
-    /// The data directory; made if it is missing.
-    pub data_dir: PathBuf,
-    /// The node's name in Delta transactions and file names.
-    pub node: String,
-    /// Bytes of one segment of the log.
-    pub segment_bytes: u64,
-    /// A flush begins when the memtables hold so many bytes.
-    pub flush_bytes: usize,
-    /// A flush begins when a row waits in memory for so long.
-    pub flush_age: Duration,
-    /// At so many bytes in memtables no more rows are taken until a flush has made room.
-    pub memory_limit: usize,
-    /// Bytes that the series index may take. At half of them it forgets series that nothing refers to.
-    pub series_memory: usize,
-    /// At so many bytes of log and staged files no more rows are taken until a flush has made room.
-    pub disk_limit: u64,
-    /// Where tables are.
-    pub store: StoreSettings,
-    /// Consumers of the tap that will subscribe after the start: the log is kept whole until they have.
-    pub consumers: Vec<&'static str>,
-    /// What to do with a log that holds damage.
-    pub recovery: RecoveryMode,
-    /// How files are merged.
-    pub compaction: CompactionConfig,
-    /// What is kept of files that no table has any more.
-    pub vacuum: VacuumConfig,
-    /// Bounds of last values.
-    pub last_values: LastValuesConfig,
-    /// How long rows are kept for which neither table nor database says anything.
-    pub retention: Retention,
-    /// The clock by which rows expire.
-    pub clock: WallClock,
-    /// Whether flush and compaction run when they are due; without it only when they are asked to.
-    pub background: bool,
-    /// The disk of everything but the lock: log, definitions, staged files and local tables.
-    pub disk: Arc<dyn Disk>,
-}
-
-impl EngineConfig {
-    /// The defaults for a data directory.
-    #[must_use]
-    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
-        Self {
-            data_dir: data_dir.into(),
-            node: "busbar".into(),
-            segment_bytes: 64 << 20,
-            flush_bytes: 64 << 20,
-            flush_age: Duration::from_secs(600),
-            memory_limit: 512 << 20,
-            series_memory: limits::SERIES_BYTES,
-            disk_limit: limits::DISK_BYTES,
-            store: StoreSettings::default(),
-            consumers: Vec::new(),
-            recovery: RecoveryMode::Strict,
-            compaction: CompactionConfig::default(),
-            vacuum: VacuumConfig::default(),
-            last_values: LastValuesConfig::default(),
-            retention: Retention::FOREVER,
-            clock: WallClock::default(),
-            background: true,
-            disk: Arc::new(LocalDisk),
-        }
-    }
-}
+use crate::vacuum::{self, Vacuumed};
+use crate::view::{Snapshot, TableView};
 
 /// An open engine. Clones are the same engine.
 #[derive(Debug, Clone)]
@@ -132,72 +65,7 @@ pub struct Engine {
     compactor: Arc<Compactor>,
     follower: Arc<Follower>,
     retention: Arc<RetentionJob>,
-    _lock: Arc<lock::DirectoryLock>,
-}
-
-/// What the parts of an engine share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) config: EngineConfig,
-    pub(crate) catalog: Catalog,
-    pub(crate) series: SeriesIndex,
-    pub(crate) definitions: Arc<DefinitionQueue>,
-    pub(crate) view: View,
-    pub(crate) tap: Tap,
-    pub(crate) last_values: LastValues,
-    pub(crate) log: Mutex<LogWriter>,
-    pub(crate) epoch: Epoch,
-    pub(crate) durable_frame: Arc<AtomicU64>,
-    /// Definitions in the log that are not in `definitions.log` yet.
-    pub(crate) logged: Mutex<EncodedDefinitions>,
-    /// Bytes in memtables, sealed ones too.
-    pub(crate) memory: AtomicUsize,
-    /// Bytes of log and staged files.
-    pub(crate) disk_use: DiskUse,
-    /// Whether frames with definitions may have been lost, so that rows without one are left out.
-    pub(crate) has_lost_definitions: bool,
-    /// When the oldest row that is not sealed came.
-    pub(crate) oldest_unsealed: Mutex<Option<Instant>>,
-    /// Why the log takes no more writes (LOG-4).
-    pub(crate) log_fault: OnceLock<String>,
-    /// Wakes the flusher when there is something to flush.
-    pub(crate) flush_wanted: Notify,
-    /// Wakes the compactor when there are new files.
-    pub(crate) compact_wanted: Notify,
-    pub(crate) tables: TableLogs,
-    /// What has expired and was dropped since the start.
-    pub(crate) expired: Mutex<Dropped>,
-    pub(crate) table_store: Arc<dyn ObjectStore>,
-    pub(crate) staged_store: Arc<dyn ObjectStore>,
-    /// The two stores for readers of data files.
-    pub(crate) verified_tables: Arc<VerifiedStore>,
-    pub(crate) verified_staged: Arc<VerifiedStore>,
-}
-
-/// Folders and files of a data directory.
-#[derive(Debug)]
-pub(crate) struct Layout<'a>(pub(crate) &'a Path);
-
-impl Layout<'_> {
-    pub(crate) fn log(&self) -> PathBuf {
-        self.0.join("log")
-    }
-
-    pub(crate) fn staged(&self) -> PathBuf {
-        self.0.join("staged")
-    }
-
-    pub(crate) fn tables(&self) -> PathBuf {
-        self.0.join("tables")
-    }
-
-    pub(crate) fn cache(&self) -> PathBuf {
-        self.0.join("cache")
-    }
-
-    pub(crate) fn definitions(&self) -> PathBuf {
-        self.0.join("definitions.log")
-    }
+    lock: Arc<lock::DirectoryLock>,
 }
 
 impl Engine {
@@ -207,11 +75,20 @@ impl Engine {
     /// [`StoreActivity`].
     ///
     /// # Errors
-    /// [`Error::Invalid`] when the directory is in use;
+    /// [`Error::Invalid`] when the directory is in use, or was restored and is not [settled](crate::backup::Restored);
     /// [`Error::Damaged`] when durable bytes
     /// are not what was written; the failure of disk or object store.
     pub async fn open(config: EngineConfig) -> Result<(Self, Committer)> {
         let lock = lock::DirectoryLock::take(&config.data_dir)?;
+        backup::refuse_restored(&config.data_dir)?;
+        Self::open_locked(config, lock).await
+    }
+
+    /// As [`open`](Self::open), whatever directory it is.
+    pub(crate) async fn open_locked(
+        config: EngineConfig,
+        lock: lock::DirectoryLock,
+    ) -> Result<(Self, Committer)> {
         let (shared, staged, sequence) = recovery::open(config).await?;
         let shared = Arc::new(shared);
         let flusher = Arc::new(Flusher::start(Arc::clone(&shared), staged));
@@ -219,7 +96,17 @@ impl Engine {
         let follower = Arc::new(Follower::start(&shared));
         let retention = Arc::new(RetentionJob::start(&shared));
         let committer = Committer::new(Arc::clone(&shared), sequence);
-        Ok((Self { shared, flusher, compactor, follower, retention, _lock: Arc::new(lock) }, committer))
+        Ok((Self { shared, flusher, compactor, follower, retention, lock: Arc::new(lock) }, committer))
+    }
+
+    /// What the parts of the engine share.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// What keeps the directory for this process.
+    pub(crate) fn lock(&self) -> Arc<lock::DirectoryLock> {
+        Arc::clone(&self.lock)
     }
 
     /// Databases, tables and columns.
@@ -274,7 +161,7 @@ impl Engine {
     #[cfg(test)]
     pub(crate) fn forget_last_values(
         &self,
-        table: TableId,
+        table: crate::model::TableId,
         times: crate::model::TimeRange,
         series: &dyn Fn(&crate::series::SeriesKey) -> bool,
     ) -> Result<bool> {
@@ -416,74 +303,6 @@ impl Engine {
         let flushed = self.flusher.stop().await;
         last_value::save_at_close(&self.shared).await;
         flushed
-    }
-}
-
-impl Shared {
-    /// The schema of a table that has rows.
-    pub(crate) fn schema(&self, table: TableId) -> Result<Arc<TableSchema>> {
-        let schema = self.catalog.table_by_id(table);
-        schema.ok_or_else(|| Error::Internal(format!("table {table} has rows and no schema")))
-    }
-
-    /// The store of a place that checks what it gives of a data file.
-    pub(crate) fn verified(&self, place: FilePlace) -> &Arc<VerifiedStore> {
-        match place {
-            FilePlace::Staged => &self.verified_staged,
-            FilePlace::Table => &self.verified_tables,
-        }
-    }
-
-    /// Whether some segment of the log may go when everything up to `frame` is in files.
-    pub(crate) fn can_trim(&self, frame: FrameNumber) -> bool {
-        let frame = self.not_needed_up_to(frame);
-        let segments = self.log.lock().segments();
-        segments.get(1).is_some_and(|second| second.first_frame.get() <= frame.get() + 1)
-    }
-
-    /// `frame`, or as far as the consumers of the tap have come.
-    fn not_needed_up_to(&self, frame: FrameNumber) -> FrameNumber {
-        self.tap.checkpoint().map_or(frame, |checkpoint| checkpoint.min(frame))
-    }
-
-    /// Trims the log up to `frame`, as far as the consumers of the tap have come.
-    ///
-    /// The definitions of the trimmed frames are made durable elsewhere first (KEY-3).
-    pub(crate) fn trim_log(&self, frame: FrameNumber) -> Result<()> {
-        let frame = self.not_needed_up_to(frame);
-        definitions::save(self)?;
-        let mut log = self.log.lock();
-        let trimmed = log.trim(frame);
-        self.disk_use.set_log(log.bytes());
-        let first = log.segments().first().map_or_else(FrameNumber::default, |s| s.first_frame);
-        drop(log);
-        self.series.forget(first);
-        trimmed
-    }
-
-    /// Whether log and staged files take as much of the disk as they may.
-    pub(crate) fn is_disk_full(&self) -> bool {
-        self.disk_use.bytes() >= self.config.disk_limit
-    }
-
-    /// Notes why the log takes no more writes, if that is what failed (LOG-4).
-    pub(crate) fn noting_fault<T>(&self, done: Result<T>) -> Result<T> {
-        if let Err(error @ Error::LogPoisoned(_)) = &done {
-            self.log_fault.get_or_init(|| error.to_string());
-        }
-        done
-    }
-
-    /// Counts rows that came into memory, and wakes the flusher when it is time.
-    pub(crate) fn account(&self, bytes: usize) {
-        if bytes == 0 {
-            return;
-        }
-        self.oldest_unsealed.lock().get_or_insert_with(clock::instant);
-        let held = self.memory.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if held >= self.config.flush_bytes {
-            self.flush_wanted.notify_one();
-        }
     }
 }
 

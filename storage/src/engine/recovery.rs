@@ -19,10 +19,12 @@ use object_store::ObjectStore;
 use parking_lot::Mutex;
 
 use super::disk_use::DiskUse;
+use super::hold::Holds;
 use super::{EngineConfig, Layout, Shared, batch_sequences};
 use crate::catalog::{Catalog, Definition, DefinitionQueue};
 use crate::delta::TableLogs;
 use crate::engine::definitions;
+use crate::engine::lost_log;
 use crate::engine::salvage::{self, Unexplained};
 use crate::error::{Error, Result};
 use crate::flush::{StagedSet, StagingArea};
@@ -86,6 +88,7 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
     let definitions = Arc::new(DefinitionQueue::default());
     let catalog = Catalog::new(Arc::clone(&definitions));
     let series = SeriesIndex::new(Arc::clone(&definitions), config.series_memory);
+    lost_log::begin_anew(&config)?;
     if config.recovery == RecoveryMode::Salvage {
         salvage::mend_log(&config)?;
     }
@@ -141,6 +144,7 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
         logged: Mutex::new(logged),
         memory: AtomicUsize::new(0),
         disk_use,
+        holds: Holds::default(),
         has_lost_definitions,
         oldest_unsealed: Mutex::new(None),
         log_fault: std::sync::OnceLock::new(),

@@ -31,7 +31,7 @@ const LEAST_COLUMN_BYTES: u64 = 16;
 
 /// The greatest ids that anything readable names, plus one.
 #[derive(Debug, Default)]
-struct Ids {
+pub(super) struct Ids {
     series: u32,
     table: u32,
     columns: BTreeMap<TableId, u16>,
@@ -76,7 +76,7 @@ pub(super) fn some_are_lost(known: &[Definition]) -> bool {
 }
 
 impl Ids {
-    fn define(&mut self, definition: &Definition) {
+    pub(super) fn define(&mut self, definition: &Definition) {
         match definition {
             Definition::Database { .. } | Definition::DatabaseRetention { .. } => {}
             Definition::Table { id, .. }
@@ -125,11 +125,16 @@ impl Ids {
         let lost: u64 = survey.losses.iter().map(log::Loss::bytes).sum();
         let definitions = u32::try_from(lost / LEAST_DEFINITION_BYTES).unwrap_or(u32::MAX);
         let columns = usize::try_from(lost / LEAST_COLUMN_BYTES).unwrap_or(usize::MAX);
+        self.given_and((definitions, definitions), columns)
+    }
+
+    /// What was given, and so many series and tables, and columns of each table, that nothing names.
+    pub(super) fn given_and(&self, (series, tables): (u32, u32), columns: usize) -> Vec<Definition> {
         // A table has a bounded number of columns, whatever was lost.
         let columns = u16::try_from(columns.min(limits::COLUMNS_PER_TABLE)).unwrap_or(u16::MAX);
         let mut given = vec![Definition::Given {
-            series: SeriesId::new(self.series.saturating_add(definitions)),
-            table: TableId::new(self.table.saturating_add(definitions)),
+            series: SeriesId::new(self.series.saturating_add(series)),
+            table: TableId::new(self.table.saturating_add(tables)),
         }];
         given.extend(self.columns.iter().map(|(table, next)| Definition::GivenColumns {
             table: *table,

@@ -5,6 +5,7 @@
 mod compaction;
 mod deletes;
 mod faults;
+mod lost_log;
 mod properties;
 
 use std::collections::BTreeMap;
@@ -57,7 +58,7 @@ impl Node {
         Self { engine, committer }
     }
 
-    fn schema(&self, table: &str) -> Arc<TableSchema> {
+    pub(crate) fn schema(&self, table: &str) -> Arc<TableSchema> {
         if let Some(schema) = self.engine.catalog().table("db", table) {
             return schema;
         }
@@ -400,7 +401,7 @@ async fn check(node: &Node, image: &str, table: &str, expected: &Rows) {
     assert_eq!(paths.len(), all, "{image}: a file of {table} is there twice");
 }
 
-fn copy_folder(from: &Path, to: &Path) {
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

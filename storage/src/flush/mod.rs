@@ -6,8 +6,8 @@
 //! 2. *Stage*: a sealed memtable is sorted, written as Parquet to the staging area and synced; a manifest makes
 //!    the set complete. The view changes to the staged files, and the memory is free, whatever the object
 //!    store does (TXN-2).
-//! 3. *Publish*: the files are put into the table's folder and committed to its Delta log together with the
-//!    sequence (TXN-1). The view changes to the table's files.
+//! 3. *Publish*: definitions are made durable beside the log (KEY-3). The files are put into the table's folder and
+//!    committed to its Delta log together with the sequence (TXN-1). The view changes to the table's files.
 //! 4. When all of a round and of every round before it is published, the log is trimmed up to the frame at
 //!    which the round was sealed, after the deletes that files have not had applied are objects (DEL-1).
 //!
@@ -24,7 +24,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex as SyncMutex;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use tokio::task::JoinHandle;
 
 pub(crate) use publish::{name_in_table, put};
@@ -51,6 +51,21 @@ pub(crate) struct Flusher {
     state: Arc<Mutex<State>>,
     stop: watch::Sender<bool>,
     task: SyncMutex<Option<JoinHandle<()>>>,
+}
+
+/// Rounds that are kept from running: nothing is sealed, staged or published, and the log is not trimmed.
+#[derive(Debug)]
+pub(crate) struct Paused(OwnedMutexGuard<State>);
+
+impl Paused {
+    /// The sets that are staged and not wholly published. Whoever holds one keeps its files.
+    pub(crate) fn staged(&self) -> Vec<Arc<StagedSet>> {
+        let sets = self.0.rounds.iter().flat_map(|round| &round.sets);
+        sets.filter_map(
+            |(_, set)| if let Set::Staged(staged) = set { Some(Arc::clone(staged)) } else { None },
+        )
+        .collect()
+    }
 }
 
 /// The rounds that are not finished.
@@ -97,6 +112,11 @@ impl Flusher {
         let (shared, state) = (Arc::clone(&self.shared), Arc::clone(&self.state));
         let round = tokio::spawn(async move { state.lock().await.round(&shared, true).await });
         round.await.map_err(|error| Error::Internal(format!("a flush ended badly: {error}")))?
+    }
+
+    /// Waits for the round that runs, and keeps the next from beginning.
+    pub(crate) async fn pause(&self) -> Paused {
+        Paused(Arc::clone(&self.state).lock_owned().await)
     }
 
     /// Ends the task, then runs a last round.
@@ -163,6 +183,8 @@ impl State {
             last_value::follow_sealed(shared).await;
         }
         let staged = self.stage(shared).await;
+        // What a table holds is defined beside the log before it is in the table.
+        shared.save_definitions()?;
         let published = self.publish(shared).await;
         stored::drop_settled(shared).await;
         while self.rounds.front().is_some_and(|round| round.sets.is_empty()) {

@@ -146,6 +146,16 @@ impl<'a> StagingArea<'a> {
         }
     }
 
+    /// The name and the bytes of a set's manifest; `None` when the set is published.
+    pub(crate) fn manifest(&self, set: &StagedSet) -> Result<Option<(String, Vec<u8>)>> {
+        let name = manifest_name(set.table, set.sealed_at);
+        match disk::read_file(self.disk(), &self.folder.join(&name)) {
+            Ok(bytes) => Ok(Some((name, bytes))),
+            Err(error) if error.io_kind() == Some(ErrorKind::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The disk that it lies on.
     pub(crate) fn disk(&self) -> &dyn Disk {
         &*self.shared.config.disk

@@ -39,5 +39,6 @@ pub use epoch::Epoch;
 pub use frame::{Frame, FrameHeader};
 pub use reader::{LogReader, Visit};
 pub use salvage::{RecoveryMode, SalvageReport, mend, salvage_reports, survey_log};
+pub(crate) use segment::{is_segment, is_spare};
 pub use survey::{Loss, Survey};
-pub use writer::{LogWriter, SegmentInfo};
+pub use writer::{LogCut, LogWriter, SegmentInfo, found};

@@ -36,8 +36,13 @@ pub(super) fn number_of(name: &str) -> Option<u64> {
     name.strip_suffix(".seg").filter(|digits| digits.len() == 20)?.parse().ok()
 }
 
+/// Whether the name is that of a segment.
+pub(crate) fn is_segment(name: &str) -> bool {
+    number_of(name).is_some()
+}
+
 /// Whether the name is that of a segment that waits for use.
-pub(super) fn is_spare(name: &str) -> bool {
+pub(crate) fn is_spare(name: &str) -> bool {
     name.strip_suffix(".spare").is_some_and(|digits| digits.parse::<u64>().is_ok())
 }
 

@@ -25,6 +25,19 @@ pub struct SegmentInfo {
     pub first_frame: FrameNumber,
 }
 
+/// The log as it stands up to its last durable frame.
+#[derive(Debug)]
+pub struct LogCut {
+    /// That frame.
+    pub frame: FrameNumber,
+    /// The sequence of the last batch up to there.
+    pub sequence: Sequence,
+    /// The names of the segments' files, oldest first.
+    pub segments: Vec<String>,
+    /// So many bytes of the last one count; the others count as they are.
+    pub last_bytes: u64,
+}
+
 /// Appends frames to the log of one directory.
 #[derive(Debug)]
 pub struct LogWriter {
@@ -35,6 +48,10 @@ pub struct LogWriter {
     /// The last frame written, durable or not.
     last_frame: FrameNumber,
     durable: Arc<AtomicU64>,
+    /// The sequence of the last frame written.
+    last_sequence: Sequence,
+    /// Where the last durable frame ends in the active segment, and its sequence.
+    durable_end: (u64, Sequence),
     poisoned: Option<String>,
     buffer: Vec<u8>,
 }
@@ -85,12 +102,15 @@ impl LogWriter {
             let active = place.continue_last(&found)?;
             (found.segments, active)
         };
+        let durable_end = (active.offset, sequence);
         let writer = Self {
             place,
             segments,
             active,
             last_frame: found.last_frame,
             durable: Arc::new(AtomicU64::new(found.last_frame.get())),
+            last_sequence: sequence,
+            durable_end,
             poisoned: None,
             buffer: Vec::new(),
         };
@@ -146,6 +166,7 @@ impl LogWriter {
         self.active.file.write_at(self.active.offset, &self.buffer)?;
         self.active.offset += needed;
         self.last_frame = number;
+        self.last_sequence = self.last_sequence.max(sequence);
         if self.buffer.capacity() > KEPT_BUFFER_BYTES {
             self.buffer = Vec::new();
         }
@@ -167,7 +188,20 @@ impl LogWriter {
         }
         fail::fail_point!("log-after-sync");
         self.durable.store(self.last_frame.get(), Ordering::Release);
+        self.durable_end = (self.active.offset, self.last_sequence);
         Ok(self.last_frame)
+    }
+
+    /// The log up to its last durable frame. What it names stays as it is until a [`trim`](Self::trim).
+    #[must_use]
+    pub fn cut(&self) -> LogCut {
+        let (last_bytes, sequence) = self.durable_end;
+        LogCut {
+            frame: FrameNumber::new(self.durable.load(Ordering::Acquire)),
+            sequence,
+            segments: self.segments.iter().map(|s| segment::file_name(s.segment)).collect(),
+            last_bytes,
+        }
     }
 
     /// Begins a new segment, unless the active one is empty, so that every frame so far can be trimmed.
@@ -208,6 +242,7 @@ impl LogWriter {
             Ok((header, active)) => {
                 self.segments.push(header);
                 self.active = active;
+                self.durable_end.0 = segment::HEADER_BYTES;
                 Ok(())
             }
             Err(error) => {
@@ -216,6 +251,22 @@ impl LogWriter {
             }
         }
     }
+}
+
+/// Makes an empty log in `folder`, which is empty, under an epoch of its own. Its first frame will have this number.
+///
+/// # Errors
+/// The failure of the disk.
+pub fn found(
+    disk: Arc<dyn Disk>,
+    folder: PathBuf,
+    segment_bytes: u64,
+    first_frame: FrameNumber,
+) -> Result<Epoch> {
+    let epoch = Epoch::open(&*disk, &folder)?;
+    let place = Place { disk, folder, epoch, segment_bytes };
+    place.start_segment(1, first_frame, 0)?;
+    Ok(epoch)
 }
 
 impl Place {

@@ -55,6 +55,7 @@ pub use self::faulty::{FaultyStore, StoreFaults};
 pub use self::retry::{REMOTE_STORE, RetryPolicy, RetryingStore};
 pub use self::table_store::{Credentials, S3Config, StoreSettings, TableStore};
 pub use self::transfer::transfer;
+pub(crate) use self::transfer::{Input, transfer_checked};
 use self::upload::Upload;
 pub use self::verified::VerifiedStore;
 use self::write::{Publish, Writer};
@@ -96,6 +97,18 @@ impl DurableLocalStore {
         disk.create_folder(&root)?;
         folders::sweep(disk.as_ref(), &root)?;
         Ok(Self { writer: Arc::new(Writer::new(root, disk)) })
+    }
+
+    /// The store below `root`, which is there, to be read only: another process may be writing it, so nothing is swept.
+    ///
+    /// # Errors
+    /// `root` is not a folder.
+    pub fn open_to_read(root: &FsPath) -> crate::Result<Self> {
+        let root = std::path::absolute(root).map_err(Error::io("find", root))?;
+        if !LocalDisk.metadata(&root)?.is_folder {
+            return Err(Error::Invalid(format!("{} is not a folder", root.display())));
+        }
+        Ok(Self { writer: Arc::new(Writer::new(root, Arc::new(LocalDisk))) })
     }
 
     fn locate(&self, location: &Path) -> Result<PathBuf> {

@@ -99,6 +99,20 @@ pub async fn integrity(path: &Path) -> Result<Vec<String>> {
     Ok(lines.into_iter().filter(|line| line != "ok").collect())
 }
 
+/// Writes a copy of the database at `from`, as of one moment, to `to`, which must not exist. Others may use the database
+/// meanwhile, and may change it. The copy is not synced.
+///
+/// # Errors
+/// When either cannot be opened, read or written.
+pub async fn copy(from: &Path, to: &Path) -> Result<()> {
+    let options = SqliteConnectOptions::new().filename(from).busy_timeout(ACQUIRE_TIMEOUT);
+    let mut connection = options.connect().await?;
+    let copied = sqlx::query("VACUUM INTO ?1").bind(to.to_string_lossy()).execute(&mut connection).await;
+    connection.close().await?;
+    copied?;
+    Ok(())
+}
+
 impl Registry {
     /// Opens the database at `path`, makes it if it is missing, and brings its schema up to date.
     ///

@@ -36,6 +36,7 @@
 //!   above its owner's pin. Numbers are not reused: the newest segment's name keeps them.
 
 mod frame;
+mod freeze;
 mod reader;
 mod segment;
 #[cfg(test)]
@@ -49,6 +50,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+pub use freeze::{FrozenStream, freeze_all};
 pub use reader::{Reader, Record};
 
 use crate::error::{Error, Result};
