@@ -17,11 +17,12 @@ use std::time::Duration;
 use alerting::{Alerting, AlertingConfig};
 use ingest::intake::Intake;
 use ingest::mqtt::{Listener, ListenerConfig};
-use ingest::ring::Ring;
+use ingest::ring::{QUEUED_BYTES, Ring};
 use ingest::writer::{Writer, WriterMetrics};
 use query::{QueryService, Source};
 use storage::disk::{Disk as _, LocalDisk};
 use storage::engine::{Engine, EngineConfig};
+use storage::last_value::LastValuesConfig;
 use storage::log::RecoveryMode;
 use storage::object::StoreSettings;
 use storage::registry::Registry;
@@ -31,7 +32,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::backups::Backups;
-use crate::config::{Config, ConfigError, Recovery};
+use crate::config::{Config, ConfigError, MemoryPlan, Recovery};
 use crate::metrics::{AlertingMetrics, EngineMetrics, MqttMetrics, StoreMetrics};
 use crate::routes;
 use crate::server::Server;
@@ -138,14 +139,15 @@ impl App {
         let http = listen("http.addr", config.http.addr).await?;
         // 2. HTTP answers: /health and /ready while the engine starts, the registry, 503 to writes and queries.
         let registry = open_registry(config).await?;
-        let surface = Surface::new(config);
+        let memory = config.memory_plan()?;
+        let surface = Surface::new(config, &memory);
         surface.readiness.hold("engine", "the engine is not open");
         let router = routes::router(&surface, routes::native(&surface, &registry));
         let http = Server::start(http, router, config.http.connections)
             .map_err(|source| AppError::Listen { key: "http.addr", addr: config.http.addr, source })?;
         tracing::info!(addr = %http.addr(), "HTTP listens");
         // 3. The storage replays its log.
-        let settings = engine_config(config)?;
+        let settings = engine_config(config, &memory)?;
         let store = Arc::clone(&settings.store.activity);
         surface.readiness.check("store", move || store.fault());
         // A restored directory must first become one of its own.
@@ -153,6 +155,8 @@ impl App {
         let (engine, committer) = Engine::open(settings).await.map_err(storage_error("open", config))?;
         // From now on rows are taken without the store, for as long as the disk has room.
         surface.readiness.check("store", || None);
+        let bodies = surface.bodies.clone();
+        engine.add_memory_part("bodies", memory.bodies, Arc::new(move || bodies.used()));
         let (of_log, of_disk) = (engine.clone(), engine.clone());
         surface.readiness.check("log", move || of_log.log_fault());
         surface.readiness.check("disk", move || of_disk.disk_shortage());
@@ -162,10 +166,17 @@ impl App {
         surface.doors.open_alerting(Arc::clone(&alerting));
         surface.metrics.add(AlertingMetrics(Arc::clone(&alerting)));
         // 5. Queries, then the one writer, then writes by HTTP and MQTT.
-        surface.doors.open_queries(Arc::new(query_service(config, &engine, &registry, &alerting)?));
+        surface.doors.open_queries(Arc::new(query_service(
+            config,
+            &memory,
+            &engine,
+            (&registry, &alerting),
+        )?));
         let (ring, counters) = (Arc::new(Ring::default()), Arc::new(WriterMetrics::default()));
         let writer =
             Writer::start(committer, Arc::clone(&ring), Arc::clone(&counters)).map_err(AppError::Writer)?;
+        let queue = Arc::clone(&ring);
+        engine.add_memory_part("queue", QUEUED_BYTES, Arc::new(move || queue.queued_bytes()));
         let intake = Intake::new(engine.clone(), Arc::clone(&ring), config.write.create_on_write);
         surface.metrics.add(StoreMetrics(engine.clone()));
         surface.metrics.add(EngineMetrics { engine: engine.clone(), ring, writer: counters });
@@ -270,16 +281,16 @@ async fn open_alerting(config: &Config, engine: &Engine) -> Result<Arc<Alerting>
 
 fn query_service(
     config: &Config,
+    memory: &MemoryPlan,
     engine: &Engine,
-    registry: &Arc<Registry>,
-    alerting: &Arc<Alerting>,
+    (registry, alerting): (&Arc<Registry>, &Arc<Alerting>),
 ) -> Result<QueryService, AppError> {
     let source = Source { engine: engine.clone(), external: external::tables(registry, alerting) };
     let settings = query::Settings {
         deadline: config.query.deadline.0,
-        memory_bytes: config.query.memory_bytes.0,
+        memory_bytes: memory.queries,
         // Half, so that one query cannot starve the others.
-        query_memory_bytes: config.query.memory_bytes.0 / 2,
+        query_memory_bytes: memory.queries / 2,
         running: config.query.concurrency,
         ..query::Settings::new(config.data_dir.join("spill"))
     };
@@ -302,7 +313,7 @@ async fn start_mqtt(config: &Config, surface: &Surface, intake: Intake) -> Resul
     Ok(Mqtt { addr, stop, task })
 }
 
-pub(crate) fn engine_config(config: &Config) -> Result<EngineConfig, ConfigError> {
+pub(crate) fn engine_config(config: &Config, memory: &MemoryPlan) -> Result<EngineConfig, ConfigError> {
     let store = StoreSettings {
         tables: config.table_store()?,
         cache_bytes: config.store.cache.bytes.0 as u64,
@@ -312,13 +323,13 @@ pub(crate) fn engine_config(config: &Config) -> Result<EngineConfig, ConfigError
         disk_limit: config.disk.max_bytes.0 as u64,
         store,
         segment_bytes: config.log.segment_bytes.0 as u64,
-        flush_bytes: config.flush.bytes.0,
+        flush_bytes: memory.flush_begins,
         flush_age: config.flush.age.0,
-        memory_limit: config.write.memtable_bytes.0,
-        series_memory: config.write.series_bytes.0,
+        memory_limit: memory.memtables,
+        series_memory: memory.series,
         consumers: vec![rules::CONSUMER],
-        compaction: config.compaction(),
-        last_values: config.last_values(),
+        compaction: config.compaction(memory),
+        last_values: LastValuesConfig { max_bytes: memory.last_values, ..LastValuesConfig::default() },
         vacuum: config.vacuum(),
         retention: config.retention()?,
         recovery: match config.log.recovery {

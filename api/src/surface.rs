@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::auth::Tokens;
 use crate::budget::Budget;
-use crate::config::{Config, Limits};
+use crate::config::{Config, Limits, MemoryPlan};
 use crate::doors::Doors;
 use crate::metrics::Metrics;
 use crate::probes::Probes;
@@ -42,8 +42,8 @@ pub struct Parts {
 impl Surface {
     /// From the configuration; the engine is not open yet.
     #[must_use]
-    pub fn new(config: &Config) -> Self {
-        let bodies = Budget::new(config.limits.body_memory.0);
+    pub fn new(config: &Config, memory: &MemoryPlan) -> Self {
+        let bodies = Budget::new(memory.bodies);
         Self(Arc::new(Parts {
             doors: Doors::default(),
             tokens: Tokens::new(&config.tokens),

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 const SLOTS: usize = 8_192;
 
 /// Bytes that may wait to be written: a disk that stalls for a second at 64 MB/s is ridden out.
-const QUEUED_BYTES: usize = 64 << 20;
+pub const QUEUED_BYTES: usize = 64 << 20;
 
 /// Bytes of one group. A group is one write and one sync; beyond some megabytes waiting longer gains nothing.
 const GROUP_BYTES: usize = 8 << 20;

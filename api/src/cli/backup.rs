@@ -178,7 +178,7 @@ async fn take(config: &Config, to: &str, keep: Option<usize>) -> Result<ExitCode
     }
     let (place, data_dir) = (config.backup_place(to)?, config.data_dir.clone());
     let destination = Destination::open(&place, &data_dir)?;
-    let settings = EngineConfig { background: false, ..app::engine_config(config)? };
+    let settings = EngineConfig { background: false, ..app::engine_config(config, &config.memory_plan()?)? };
     let (engine, _committer) = Engine::open(settings).await?;
     let progress = Progress::default();
     let streams = async { stream::freeze_all(&data_dir.join("alerting")) };

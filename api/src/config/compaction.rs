@@ -6,7 +6,7 @@ use serde::Deserialize;
 use storage::compaction::CompactionConfig;
 use storage::vacuum::VacuumConfig;
 
-use super::{ByteSize, Config, ConfigError, Span};
+use super::{Auto, ByteSize, Config, ConfigError, MemoryPlan, Span};
 
 /// How files of tables are merged.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -20,6 +20,8 @@ pub struct Compaction {
     pub settle: Span,
     /// The share of one processor that merging may take.
     pub cpu_percent: usize,
+    /// Memory of the files that are merged at a time.
+    pub memory_bytes: Auto,
     /// How long a file stays after another has taken its place.
     pub keep_replaced: Span,
 }
@@ -32,6 +34,7 @@ impl Default for Compaction {
             target_bytes: ByteSize::mebibytes(512),
             settle: Span(compaction.settle),
             cpu_percent: 50,
+            memory_bytes: Auto::default(),
             keep_replaced: Span(vacuum.keep_replaced),
         }
     }
@@ -65,12 +68,13 @@ impl Config {
 
     /// How storage merges files.
     #[must_use]
-    pub fn compaction(&self) -> CompactionConfig {
+    pub fn compaction(&self, memory: &MemoryPlan) -> CompactionConfig {
         CompactionConfig {
             enabled: self.compaction.enabled,
             target_bytes: self.compaction.target_bytes.0 as u64,
             settle: self.compaction.settle.0,
             cpu_percent: u32::try_from(self.compaction.cpu_percent).unwrap_or(100),
+            memory_bytes: memory.merges,
             ..CompactionConfig::default()
         }
     }

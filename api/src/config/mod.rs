@@ -9,6 +9,7 @@
 mod compaction;
 mod last_values;
 mod load;
+mod memory;
 mod quantity;
 mod render;
 mod resources;
@@ -28,6 +29,7 @@ use serde::Deserialize;
 pub use compaction::Compaction;
 pub use last_values::LastValues;
 pub use load::{ConfigError, load};
+pub use memory::{Auto, Memory, MemoryPlan};
 pub use quantity::{ByteSize, Span};
 pub use render::render;
 pub use retention::{Period, Retention};
@@ -55,6 +57,8 @@ pub struct Config {
     pub http: Http,
     /// The MQTT listener.
     pub mqtt: Mqtt,
+    /// Memory.
+    pub memory: Memory,
     /// Bounds of requests.
     pub limits: Limits,
     /// The write path.
@@ -122,7 +126,7 @@ pub struct Limits {
     /// Body of `/api/v3/write_lp`, before and after decompression.
     pub v3_body_bytes: ByteSize,
     /// All bodies that are in memory at one time.
-    pub body_memory: ByteSize,
+    pub body_memory: Auto,
 }
 
 /// The write path.
@@ -132,9 +136,9 @@ pub struct Write {
     /// Whether a write to a database that does not exist makes it.
     pub create_on_write: bool,
     /// Rows in memory, not yet in files. At this bound writes are told to come again later.
-    pub memtable_bytes: ByteSize,
+    pub memtable_bytes: Auto,
     /// The series index. At half of it, series that nothing refers to are forgotten; at all of it new ones are refused.
-    pub series_bytes: ByteSize,
+    pub series_bytes: Auto,
 }
 
 /// The log on disk.
@@ -162,7 +166,7 @@ pub enum Recovery {
 #[serde(default, deny_unknown_fields)]
 pub struct Flush {
     /// A flush begins when rows take this much memory, all tables together.
-    pub bytes: ByteSize,
+    pub bytes: Auto,
     /// A flush begins when the oldest row in memory is this old.
     pub age: Span,
 }
@@ -174,7 +178,7 @@ pub struct Query {
     /// How long a query may run.
     pub deadline: Span,
     /// Memory of all queries together.
-    pub memory_bytes: ByteSize,
+    pub memory_bytes: Auto,
     /// Queries at one time; further ones are told to come again later.
     pub concurrency: usize,
 }
@@ -216,6 +220,7 @@ impl Default for Config {
             insecure: false,
             http: Http::default(),
             mqtt: Mqtt::default(),
+            memory: Memory::default(),
             limits: Limits::default(),
             write: Write::default(),
             log: Log::default(),
@@ -264,21 +269,14 @@ impl Default for Limits {
             v2_body_bytes: ByteSize(25_000_000),
             // InfluxDB 3's `max-http-request-size`.
             v3_body_bytes: ByteSize::mebibytes(10),
-            // Five of the largest bodies, or a thousand of 128 KiB.
-            body_memory: ByteSize::mebibytes(128),
+            body_memory: Auto::default(),
         }
     }
 }
 
 impl Default for Write {
     fn default() -> Self {
-        Self {
-            create_on_write: true,
-            // Eight flushes: seven wait or are being written while one fills.
-            memtable_bytes: ByteSize::mebibytes(512),
-            // Four million series in use; two million before the first is forgotten.
-            series_bytes: ByteSize(storage::limits::SERIES_BYTES),
-        }
+        Self { create_on_write: true, memtable_bytes: Auto::default(), series_bytes: Auto::default() }
     }
 }
 
@@ -291,17 +289,13 @@ impl Default for Log {
 
 impl Default for Flush {
     fn default() -> Self {
-        Self { bytes: ByteSize::mebibytes(64), age: Span(Duration::from_secs(600)) }
+        Self { bytes: Auto::default(), age: Span(Duration::from_secs(600)) }
     }
 }
 
 impl Default for Query {
     fn default() -> Self {
-        Self {
-            deadline: Span(Duration::from_secs(30)),
-            memory_bytes: ByteSize::mebibytes(512),
-            concurrency: 16,
-        }
+        Self { deadline: Span(Duration::from_secs(30)), memory_bytes: Auto::default(), concurrency: 16 }
     }
 }
 
@@ -319,16 +313,18 @@ impl Config {
     pub fn check(&self) -> Result<(), ConfigError> {
         let fail = |message: String| Err(ConfigError::Rule(message));
         let largest = self.limits.v1_body_bytes.max(self.limits.v2_body_bytes).max(self.limits.v3_body_bytes);
-        if self.limits.body_memory < largest {
+        let memory = self.memory_plan()?;
+        if memory.bodies < largest.0 {
             return fail(format!(
                 "limits.body_memory is {} but one body may have {largest}: raise limits.body_memory",
-                self.limits.body_memory
+                ByteSize(memory.bodies)
             ));
         }
-        if self.write.memtable_bytes < self.flush.bytes {
+        if memory.memtables < memory.flush_begins {
             return fail(format!(
                 "write.memtable_bytes is {} but a flush begins at flush.bytes = {}: raise write.memtable_bytes",
-                self.write.memtable_bytes, self.flush.bytes
+                ByteSize(memory.memtables),
+                ByteSize(memory.flush_begins)
             ));
         }
         if self.log.segment_bytes < LEAST_SEGMENT {

@@ -133,6 +133,15 @@ pub const SETTINGS: &[Setting] = &[
         "Where MQTT listens."
     ),
     setting!(
+        "memory.max_bytes",
+        "BUSBAR_MEMORY_MAX_BYTES",
+        "memory-max-bytes",
+        "SIZE|auto",
+        "\"auto\"",
+        memory.max_bytes,
+        "Memory of everything below together; auto: 60 % of what the process may have. Parts that say auto share it."
+    ),
+    setting!(
         "limits.v1_body_bytes",
         "BUSBAR_LIMITS_V1_BODY_BYTES",
         "limits-v1-body-bytes",
@@ -163,8 +172,8 @@ pub const SETTINGS: &[Setting] = &[
         "limits.body_memory",
         "BUSBAR_LIMITS_BODY_MEMORY",
         "limits-body-memory",
-        "SIZE",
-        "\"128MiB\"",
+        "SIZE|auto",
+        "\"auto\"",
         limits.body_memory,
         "Memory of all request bodies together; beyond it writers get 429."
     ),
@@ -181,8 +190,8 @@ pub const SETTINGS: &[Setting] = &[
         "write.memtable_bytes",
         "BUSBAR_WRITE_MEMTABLE_BYTES",
         "write-memtable-bytes",
-        "SIZE",
-        "\"512MiB\"",
+        "SIZE|auto",
+        "\"auto\"",
         write.memtable_bytes,
         "Memory of rows that are not in files yet; beyond it writers get 429."
     ),
@@ -190,8 +199,8 @@ pub const SETTINGS: &[Setting] = &[
         "write.series_bytes",
         "BUSBAR_WRITE_SERIES_BYTES",
         "write-series-bytes",
-        "SIZE",
-        "\"1GiB\"",
+        "SIZE|auto",
+        "\"auto\"",
         write.series_bytes,
         "Memory of the series index; beyond it new series are refused."
     ),
@@ -217,8 +226,8 @@ pub const SETTINGS: &[Setting] = &[
         "flush.bytes",
         "BUSBAR_FLUSH_BYTES",
         "flush-bytes",
-        "SIZE",
-        "\"64MiB\"",
+        "SIZE|auto",
+        "\"auto\"",
         flush.bytes,
         "Rows go to files when they take this much memory."
     ),
@@ -349,6 +358,15 @@ pub const SETTINGS: &[Setting] = &[
         "The share of one processor that merging may take."
     ),
     setting!(
+        "compaction.memory_bytes",
+        "BUSBAR_COMPACTION_MEMORY_BYTES",
+        "compaction-memory-bytes",
+        "SIZE|auto",
+        "\"auto\"",
+        compaction.memory_bytes,
+        "Memory of the files that are merged at a time."
+    ),
+    setting!(
         "compaction.keep_replaced",
         "BUSBAR_COMPACTION_KEEP_REPLACED",
         "compaction-keep-replaced",
@@ -370,8 +388,8 @@ pub const SETTINGS: &[Setting] = &[
         "last_values.max_bytes",
         "BUSBAR_LAST_VALUES_MAX_BYTES",
         "last-values-max-bytes",
-        "SIZE",
-        "\"256MiB\"",
+        "SIZE|auto",
+        "\"auto\"",
         last_values.max_bytes,
         "Memory of last values; latest() of a table that does not fit is computed from its rows."
     ),
@@ -388,8 +406,8 @@ pub const SETTINGS: &[Setting] = &[
         "query.memory_bytes",
         "BUSBAR_QUERY_MEMORY_BYTES",
         "query-memory-bytes",
-        "SIZE",
-        "\"512MiB\"",
+        "SIZE|auto",
+        "\"auto\"",
         query.memory_bytes,
         "Memory of all queries together."
     ),

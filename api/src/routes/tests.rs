@@ -61,7 +61,7 @@ async fn stand_with(config: Config) -> Stand {
     let queries =
         query::QueryService::new(source, query::Settings::new(folder.path().join("spill"))).unwrap();
     let intake = Intake::new(engine, ring, config.write.create_on_write);
-    let surface = Surface::new(&config);
+    let surface = Surface::new(&config, &config.memory_plan().unwrap());
     assert!(surface.doors.open_queries(Arc::new(queries)));
     assert!(surface.doors.open_writes(intake.clone()));
     let more = Router::new().route("/api/v1/panic", get(panics)).route("/api/v1/slow", get(never));
@@ -329,7 +329,7 @@ async fn what_is_written_is_counted() {
 async fn a_full_memory_of_bodies_is_429_until_it_is_free() {
     let stand = stand().await;
     let mut other = stand.surface.bodies.reservation();
-    assert!(other.grow_to(stand.surface.limits.body_memory.0));
+    assert!(other.grow_to(Config::default().memory_plan().unwrap().bodies));
     let busy = stand.post("/write?db=d", "m f=1").await;
     assert_eq!((busy.status, &busy.headers["retry-after"]), (429, &"1".parse().unwrap()));
     drop(other);
@@ -340,7 +340,8 @@ async fn a_full_memory_of_bodies_is_429_until_it_is_free() {
 #[tokio::test]
 async fn before_the_engine_is_open_writes_and_queries_are_told_to_come_again() {
     let mut stand = stand().await;
-    stand.surface = Surface::new(&Config::default());
+    let config = Config::default();
+    stand.surface = Surface::new(&config, &config.memory_plan().unwrap());
     stand.router = router(&stand.surface, Router::new());
     for uri in ["/write?db=d", "/api/v2/write?bucket=d", "/api/v3/write_lp?db=d", "/query?q=SHOW+DATABASES"] {
         let answer = stand.post(uri, "m f=1").await;

@@ -106,6 +106,22 @@ async fn a_stop_lets_a_request_end_and_exits_with_0() {
     server.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn one_number_bounds_the_memory_of_every_part() {
+    let (launch, _folder) = launch();
+    let server = launch.flag("memory-max-bytes", "512MiB").start().await;
+    server.write("d", "m f=1 1").await;
+    let parts = server.sql("d", "SELECT part, limit_bytes FROM system.memory ORDER BY part").await;
+    let names: Vec<_> = parts.iter().map(|row| row["part"].as_str().unwrap()).collect();
+    let expected =
+        ["bodies", "compaction", "flush", "last_values", "memtables", "queries", "queue", "series"];
+    assert_eq!(names, expected);
+    let bounded = parts.iter().filter(|row| row["part"] != "queue");
+    let sum: u64 = bounded.map(|row| row["limit_bytes"].as_u64().unwrap()).sum();
+    assert!((400 << 20..=512 << 20).contains(&sum), "{sum} of 512 MiB");
+    server.stop().await;
+}
+
 async fn made(server: &Server, what: &str, body: Value) -> String {
     let view = server.json("POST", &format!("/api/v1/{what}"), &body, 201).await;
     view["id"].as_str().unwrap().to_owned()

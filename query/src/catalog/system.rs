@@ -1,4 +1,4 @@
-//! `system.tables` and `system.files`: what the snapshot of this query holds.
+//! `system.tables` and `system.files`: what the snapshot of this query holds; `system.memory`: what the engine takes.
 //!
 //! Invariant: a query that names a database sees only that database's tables here; one that names none sees
 //! all of them.
@@ -21,6 +21,7 @@ pub(super) fn tables(source: &Source, snapshot: &Snapshot, database: Option<&str
     let mut schema = ExternalSchema::default();
     schema.add("tables", Arc::new(Tables(scope.clone())));
     schema.add("files", Arc::new(Files(scope)));
+    schema.add("memory", Arc::new(Memory(source.clone())));
     schema
 }
 
@@ -126,6 +127,27 @@ impl ExternalTable for Files {
             nanos(files.iter().map(|(_, file)| Some(file.times.max.nanos()))),
             counts(&files, |(_, file)| file.sequences.min.get()),
             counts(&files, |(_, file)| file.sequences.max.get()),
+        ];
+        Ok(vec![RecordBatch::try_new(self.schema(), columns)?])
+    }
+}
+
+/// What each part of the engine takes of memory, and may take (MEM-1).
+#[derive(Debug)]
+struct Memory(Source);
+
+#[async_trait]
+impl ExternalTable for Memory {
+    fn schema(&self) -> SchemaRef {
+        Arc::new(Schema::new(vec![text("part"), count("bytes"), count("limit_bytes")]))
+    }
+
+    async fn scan(&self) -> Result<Vec<RecordBatch>, ExternalError> {
+        let parts = self.0.engine.memory_use();
+        let columns = vec![
+            texts(&parts, |part| part.part.to_owned()),
+            counts(&parts, |part| part.bytes as u64),
+            counts(&parts, |part| part.limit as u64),
         ];
         Ok(vec![RecordBatch::try_new(self.schema(), columns)?])
     }

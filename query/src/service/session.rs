@@ -13,7 +13,7 @@ use std::sync::Arc;
 use datafusion::config::ConfigNonZeroUsize;
 use datafusion::error::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionState;
 use datafusion::execution::{FunctionRegistry, SessionStateBuilder};
@@ -71,11 +71,18 @@ impl Sessions {
         std::fs::create_dir_all(&settings.spill_dir).map_err(Error::internal)?;
         remove_leftovers(&settings.spill_dir).map_err(Error::internal)?;
         let stores = Stores::of(&source.engine);
+        let pool: Arc<dyn MemoryPool> = Arc::new(FairSpillPool::new(settings.memory_bytes));
+        let measured = Arc::clone(&pool);
+        source.engine.add_memory_part(
+            "queries",
+            settings.memory_bytes,
+            Arc::new(move || measured.reserved()),
+        );
         let disk = DiskManagerBuilder::default()
             .with_mode(DiskManagerMode::Directories(vec![settings.spill_dir.clone()]))
             .with_max_temp_directory_size(settings.spill_bytes);
         let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(FairSpillPool::new(settings.memory_bytes)))
+            .with_memory_pool(pool)
             .with_disk_manager_builder(disk)
             .with_metadata_cache_limit(limits::FOOTER_CACHE_BYTES)
             .with_object_store_registry(Arc::new(stores))

@@ -7,6 +7,7 @@ use futures::StreamExt;
 use object_store::ObjectStore;
 use tokio::runtime::Handle;
 
+use super::INPUT_BYTES;
 use super::output::Output;
 use super::pace::Pace;
 use super::plan::Job;
@@ -48,7 +49,12 @@ pub(super) async fn run(shared: &Arc<Shared>, job: Job, cancelled: &Arc<AtomicBo
     let schema = shared.schema(job.table)?;
     let (for_write, for_merge) = (Arc::clone(shared), Arc::clone(cancelled));
     let (for_job, handle) = (job.clone(), Handle::current());
-    let merge = move || merge(&for_write, &schema, &for_job, &for_merge, &handle);
+    let merge = move || {
+        for_write.merging.store(for_job.inputs.len() * INPUT_BYTES, Ordering::Relaxed);
+        let merged = merge(&for_write, &schema, &for_job, &for_merge, &handle);
+        for_write.merging.store(0, Ordering::Relaxed);
+        merged
+    };
     let merged = tokio::task::spawn_blocking(merge).await;
     match merged.map_err(|error| Error::Internal(format!("a compaction ended badly: {error}")))?? {
         Merged::Cancelled => Ok(Outcome::Cancelled),

@@ -54,6 +54,9 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(30);
 /// So many jobs may fail before a run gives up: a damaged file fails only its own, a store that is away every one.
 const FAILURES_OF_A_RUN: usize = 8;
 
+/// What a file that is read takes at most: a batch of its rows, and of each column a page, packed and unpacked.
+pub(crate) const INPUT_BYTES: usize = 4 << 20;
+
 /// How files are merged.
 #[derive(Debug, Clone)]
 pub struct CompactionConfig {
@@ -64,8 +67,10 @@ pub struct CompactionConfig {
     /// So many files at least are merged into one while a day is being filled: a row is written again a number of
     /// times that grows with the logarithm of the day's rows.
     pub fan_in: usize,
-    /// At most so many files are read at a time; each holds a batch of rows in memory.
+    /// At most so many files are read at a time, if memory allows it.
     pub max_inputs: usize,
+    /// Bytes that the files which are read at a time may take.
+    pub memory_bytes: usize,
     /// A day to which nothing was added for so long is merged into as few files as its size allows.
     pub settle: Duration,
     /// The share of one processor that merging may take while rows come in, in percent.
@@ -79,9 +84,18 @@ impl Default for CompactionConfig {
             target_bytes: 512 << 20,
             fan_in: 8,
             max_inputs: 64,
+            memory_bytes: 64 * INPUT_BYTES,
             settle: Duration::from_secs(3_600),
             cpu_percent: 50,
         }
+    }
+}
+
+impl CompactionConfig {
+    /// Files that are read at a time. Fewer than two cannot be merged.
+    #[must_use]
+    pub fn inputs_at_once(&self) -> usize {
+        self.max_inputs.min(self.memory_bytes / INPUT_BYTES).max(2)
     }
 }
 

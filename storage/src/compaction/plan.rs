@@ -154,7 +154,7 @@ fn fitting(files: &Files<'_>, config: &CompactionConfig) -> usize {
         sum = sum.saturating_add(file.bytes);
         sum <= config.target_bytes
     };
-    files.iter().take(config.max_inputs.max(2)).take_while(fits).count()
+    files.iter().take(config.inputs_at_once()).take_while(fits).count()
 }
 
 fn largest(files: &Files<'_>) -> u64 {

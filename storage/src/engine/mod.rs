@@ -23,6 +23,7 @@ pub(crate) mod hold;
 mod kept;
 pub(crate) mod lock;
 mod lost_log;
+mod memory;
 mod recovery;
 mod salvage;
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub use commit::{Appended, Committer, Durable, Visible};
 pub use config::EngineConfig;
 pub(crate) use config::Layout;
 pub use lock::is_in_use;
+pub use memory::{Measure, MemoryUse};
 pub(crate) use shared::Shared;
 
 use object_store::ObjectStore;

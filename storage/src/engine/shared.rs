@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::disk_use::DiskUse;
 use super::hold::Holds;
+use super::memory::OtherParts;
 use super::{EngineConfig, definitions};
 use crate::catalog::{Catalog, DefinitionQueue};
 use crate::clock;
@@ -41,6 +42,12 @@ pub(crate) struct Shared {
     pub(crate) logged: Mutex<EncodedDefinitions>,
     /// Bytes in memtables, sealed ones too.
     pub(crate) memory: AtomicUsize,
+    /// Bytes of the memtables that are being copied into files.
+    pub(crate) staging: AtomicUsize,
+    /// Bytes that a merge of files is reckoned with.
+    pub(crate) merging: AtomicUsize,
+    /// What others take of memory.
+    pub(crate) other_parts: OtherParts,
     /// Bytes of log and staged files.
     pub(crate) disk_use: DiskUse,
     /// What a backup keeps from being removed.

@@ -80,7 +80,10 @@ pub(super) async fn stage(
     let for_write = Arc::clone(&shared);
     let deletes = Deletes::of(&shared, table, &sealed);
     let write = move || StagingArea::new(&for_write).write(table, &work, &deletes);
+    let copied = sealed.rows.bytes();
+    shared.staging.fetch_add(copied, Ordering::Relaxed);
     let written = tokio::task::spawn_blocking(write).await;
+    shared.staging.fetch_sub(copied, Ordering::Relaxed);
     let set = written.map_err(|error| Error::Internal(format!("staging ended badly: {error}")))??;
     set.files.iter().for_each(|file| shared.disk_use.add_staged(file));
     shared.view.change(table, |view| {

@@ -56,6 +56,9 @@ pub(super) struct Loaded {
     pub(super) seed: Seed,
 }
 
+/// The memory of the segment that was read before. Fresh memory for each would cost several times the reading.
+type Memory = Vec<u8>;
+
 impl<'a> LogReader<'a> {
     /// A reader of the log in `folder`.
     #[must_use]
@@ -69,19 +72,24 @@ impl<'a> LogReader<'a> {
     /// [`Error::Damaged`] when one of them cannot be read; the visitor's error.
     pub fn read(&self, after: FrameNumber, last: FrameNumber, visit: &mut Visit<'_>) -> Result<()> {
         let mut expected = None;
+        let mut memory = Memory::new();
         let numbers = self.segment_numbers()?;
         for (position, &number) in numbers.iter().enumerate() {
-            let Some((header, loaded)) = self.load(number)? else { continue };
             let ends_before = |n: &u64| {
                 Ok::<_, Error>(self.load_header(*n)?.map(|h| h.first_frame.get() <= after.get() + 1))
             };
             if numbers.get(position + 1).map(ends_before).transpose()?.flatten() == Some(true) {
                 continue;
             }
+            let Some((header, loaded)) = self.load(number, memory)? else {
+                memory = Memory::new();
+                continue;
+            };
             let mut wanted = |head: &FrameHeader, payload: &[u8]| {
                 if head.number > after && head.number <= last { visit(head, payload) } else { Ok(()) }
             };
             expected = Some(walk(&loaded, header.first_frame, &mut wanted)?.next);
+            memory = loaded.bytes;
             if expected.is_some_and(|next| next > last) {
                 return Ok(());
             }
@@ -100,9 +108,10 @@ impl<'a> LogReader<'a> {
         let numbers = self.segment_numbers()?;
         let mut found = Recovered { end: segment::HEADER_BYTES, ..Recovered::default() };
         let mut expected = None;
+        let mut memory = Memory::new();
         for (position, &number) in numbers.iter().enumerate() {
             let is_last = position + 1 == numbers.len();
-            let Some((header, loaded)) = self.load(number)? else {
+            let Some((header, loaded)) = self.load(number, memory)? else {
                 self.refuse_lost_header(number, is_last, expected)?;
                 found.unfinished = Some(number);
                 break;
@@ -133,6 +142,7 @@ impl<'a> LogReader<'a> {
                 found.torn = self.refuse_damage_after(&loaded, number, &walked)?;
             }
             expected = Some(walked.next);
+            memory = loaded.bytes;
         }
         Ok(found)
     }
@@ -150,13 +160,13 @@ impl<'a> LogReader<'a> {
         })
     }
 
-    fn load(&self, number: u64) -> Result<Option<(SegmentHeader, Loaded)>> {
+    fn load(&self, number: u64, memory: Memory) -> Result<Option<(SegmentHeader, Loaded)>> {
         let path = segment::path(self.folder, number);
         let file = self.disk.open(&path, false)?;
         let Opened::Segment(header) = segment::read_header(&*file, &path, &self.epoch, number)? else {
             return Ok(None);
         };
-        Ok(Some((header, self.load_bytes(number, &*file)?)))
+        Ok(Some((header, self.load_bytes(number, &*file, memory)?)))
     }
 
     /// The bytes of a segment, and its header unless it is lost.
@@ -167,13 +177,14 @@ impl<'a> LogReader<'a> {
             Opened::Segment(header) => Some(header),
             Opened::NoHeader => None,
         };
-        Ok((header, self.load_bytes(number, &*file)?))
+        Ok((header, self.load_bytes(number, &*file, Memory::new())?))
     }
 
-    fn load_bytes(&self, number: u64, file: &dyn crate::disk::DiskFile) -> Result<Loaded> {
+    fn load_bytes(&self, number: u64, file: &dyn crate::disk::DiskFile, memory: Memory) -> Result<Loaded> {
         let length =
             usize::try_from(file.length()?).map_err(|_| Error::Damaged("a segment is too large".into()))?;
-        let mut bytes = vec![0; length];
+        let mut bytes = memory;
+        bytes.resize(length, 0);
         let read = file.read_at(0, &mut bytes)?;
         bytes.truncate(read);
         Ok(Loaded { bytes, seed: Seed::new(&self.epoch, number) })
@@ -183,7 +194,7 @@ impl<'a> LogReader<'a> {
     fn refuse_lost_header(&self, number: u64, is_last: bool, expected: Option<FrameNumber>) -> Result<()> {
         let path = segment::path(self.folder, number);
         let file = self.disk.open(&path, false)?;
-        let loaded = self.load_bytes(number, &*file)?;
+        let loaded = self.load_bytes(number, &*file, Memory::new())?;
         if is_last && holds_no_frame(&loaded) {
             return Ok(());
         }

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::config::{ByteSize, LogFormat, Period, Recovery, Span, Token};
+use crate::config::{Auto, ByteSize, LogFormat, Period, Recovery, Span, Token};
 
 /// A value that a variable or flag can hold.
 pub(super) trait Scalar: Sized {
@@ -96,6 +96,16 @@ impl Scalar for ByteSize {
 }
 
 impl Scalar for Span {
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse()
+    }
+
+    fn to_toml(&self) -> Option<String> {
+        quoted(self)
+    }
+}
+
+impl Scalar for Auto {
     fn from_text(text: &str) -> Result<Self, String> {
         text.parse()
     }
