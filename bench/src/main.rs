@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use bench::backfill::{self, Load, Way};
 use bench::files::{self, Set};
 use clap::{Parser, Subcommand};
 
@@ -23,12 +24,30 @@ enum Command {
         #[arg(long, value_enum, default_values_t = [Set::Few, Set::Many, Set::Million])]
         set: Vec<Set>,
     },
+    /// Write years of hourly rows of many series as a running engine takes them, and print what it cost and how many
+    /// files there are.
+    ///
+    /// Run it once for each way: memory is that of the process.
+    Backfill {
+        /// In which order the rows come.
+        #[arg(long, value_enum, default_value_t = Way::Series)]
+        way: Way,
+        /// Number of series.
+        #[arg(long, default_value_t = 1_000)]
+        series: u32,
+        /// Days of 24 rows of each series.
+        #[arg(long, default_value_t = 1_826)]
+        days: u32,
+    },
 }
 
 #[expect(clippy::print_stderr, reason = "the error is for people")]
 fn main() -> ExitCode {
-    let Command::Files { set } = Cli::parse().command;
-    match set.into_iter().try_for_each(files::measure) {
+    let done = match Cli::parse().command {
+        Command::Files { set } => set.into_iter().try_for_each(files::measure),
+        Command::Backfill { way, series, days } => backfill::measure(Load { way, series, days }),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: {error}");
