@@ -45,6 +45,8 @@ pub struct Load {
     pub series: u32,
     /// Days of each series.
     pub days: u32,
+    /// Whether flushes that spread over many days are staged as runs.
+    pub runs: bool,
 }
 
 impl Load {
@@ -95,7 +97,12 @@ fn put_line(body: &mut String, series: u32, hour: u32) {
 /// The failure of the node or of `/proc`.
 #[expect(clippy::cast_precision_loss, clippy::print_stdout, reason = "figures for people")]
 pub fn measure(load: Load) -> Result<()> {
-    let node = Node::start_with(|config| config.memory_limit = 2 * MEMORY_BYTES)?;
+    let node = Node::start_with(|config| {
+        config.memory_limit = 2 * MEMORY_BYTES;
+        if !load.runs {
+            config.runs.min_partitions = usize::MAX;
+        }
+    })?;
     let (started, mut making) = (clock::instant(), Duration::ZERO);
     let mut bodies = load.bodies();
     let mut rows = 0;
@@ -108,7 +115,7 @@ pub fn measure(load: Load) -> Result<()> {
         }
         rows += node.write(&part, 2)?;
         while !node.engine().has_room(MEMORY_BYTES) {
-            node.runtime().block_on(tokio::time::sleep(Duration::from_millis(10)));
+            node.runtime().block_on(async { tokio::time::sleep(Duration::from_millis(10)).await });
         }
     }
     let written = (clock::instant().duration_since(started), processor_time()?.saturating_sub(making));

@@ -11,6 +11,7 @@
 //! cargo test -p bench                              each once, on little data: do they still work?
 //! cargo run --release -p bench -- files            cost and size of files, memory
 //! cargo run --release -p bench -- backfill         years of rows, one series after the other
+//! cargo run --release -p bench -- tables           many small tables
 //! ```
 //!
 //! Reports with plots lie in `target/criterion`. Engines and logs lie in the temporary folder: set `TMPDIR` to
@@ -42,6 +43,7 @@ pub mod files;
 pub mod node;
 mod scale;
 mod stopwatch;
+pub mod tables;
 
 pub use error::{Error, Result};
 pub use scale::Scale;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use bench::backfill::{self, Load, Way};
 use bench::files::{self, Set};
+use bench::tables;
 use clap::{Parser, Subcommand};
 
 /// Measures Busbar's storage on fixed data.
@@ -38,6 +39,18 @@ enum Command {
         /// Days of 24 rows of each series.
         #[arg(long, default_value_t = 1_826)]
         days: u32,
+        /// Stage a file for each day with every flush, however few its rows are.
+        #[arg(long)]
+        without_runs: bool,
+    },
+    /// Write a row a second to many tables, flushing every ten minutes of them, and print what it cost.
+    Tables {
+        /// Number of tables.
+        #[arg(long, default_value_t = 2_000)]
+        tables: u32,
+        /// Number of flushes.
+        #[arg(long, default_value_t = 9)]
+        flushes: u32,
     },
 }
 
@@ -45,7 +58,10 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Files { set } => set.into_iter().try_for_each(files::measure),
-        Command::Backfill { way, series, days } => backfill::measure(Load { way, series, days }),
+        Command::Backfill { way, series, days, without_runs } => {
+            backfill::measure(Load { way, series, days, runs: !without_runs })
+        }
+        Command::Tables { tables, flushes } => tables::measure(tables, flushes),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::clock::WallClock;
 use crate::compaction::CompactionConfig;
 use crate::disk::{Disk, LocalDisk};
+use crate::flush::RunsConfig;
 use crate::last_value::LastValuesConfig;
 use crate::limits;
 use crate::log::RecoveryMode;
@@ -27,6 +28,8 @@ pub struct EngineConfig {
     pub flush_bytes: usize,
     /// A flush begins when a row waits in memory for so long.
     pub flush_age: Duration,
+    /// What becomes of memtables whose rows fall on many partitions.
+    pub runs: RunsConfig,
     /// At so many bytes in memtables no more rows are taken until a flush has made room.
     pub memory_limit: usize,
     /// Bytes that the series index may take. At half of them it forgets series that nothing refers to.
@@ -65,6 +68,7 @@ impl EngineConfig {
             segment_bytes: 64 << 20,
             flush_bytes: 64 << 20,
             flush_age: Duration::from_secs(600),
+            runs: RunsConfig::default(),
             memory_limit: 512 << 20,
             series_memory: limits::SERIES_BYTES,
             disk_limit: limits::DISK_BYTES,

@@ -34,6 +34,7 @@ pub(crate) mod tests;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+pub use crate::flush::RunsConfig;
 pub use commit::{Appended, Committer, Durable, Visible};
 pub use config::EngineConfig;
 pub(crate) use config::Layout;
@@ -270,6 +271,15 @@ impl Engine {
     /// no row is lost or invisible meanwhile.
     pub async fn flush(&self) -> Result<()> {
         self.flusher.flush().await
+    }
+
+    /// Moves every row that is durable now into files. Rows that are gathered first, as [`RunsConfig`] says, may stay in
+    /// files on the local disk, and then the log stays too.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush).
+    pub async fn stage(&self) -> Result<()> {
+        self.flusher.stage().await
     }
 
     /// Merges files as far as [`CompactionConfig`] allows it now, or, if `all`, until no date of any table has
