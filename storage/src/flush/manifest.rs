@@ -189,8 +189,10 @@ fn drop_gathered(sets: &mut Vec<StagedSet>) {
 fn read(disk: &dyn Disk, folder: &Path, name: &str) -> Result<StagedSet> {
     let path = folder.join(name);
     let bytes = disk::read_file(disk, &path)?;
-    let manifest: Manifest = serde_json::from_slice(signed::content(&path, &bytes)?)
-        .map_err(|error| Error::Damaged(format!("{} is not a manifest: {error}", path.display())))?;
+    let content = signed::verified(&bytes);
+    let content = content.ok_or_else(|| damaged(&path, "its last line is not its checksum"))?;
+    let manifest: Manifest = serde_json::from_slice(content)
+        .map_err(|error| damaged(&path, &format!("it cannot be read: {error}")))?;
     Ok(manifest.into_set())
 }
 
@@ -202,13 +204,21 @@ pub(super) fn check_files(disk: &dyn Disk, folder: &Path, set: &StagedSet) -> Re
     for file in &set.files {
         let path = folder.join(file.path.as_ref());
         if checksum_of(disk, &path)? != file.checksum {
-            return Err(Error::Damaged(format!(
-                "{} is not what was staged: remove it and its manifest to replay its rows from the log",
-                path.display()
-            )));
+            return Err(damaged(&path, "its bytes are not those of its checksum"));
         }
     }
     Ok(())
+}
+
+/// All manifests of a table must go, not only one: rows that are replayed count as newer than every staged file.
+fn damaged(path: &Path, why: &str) -> Error {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let table = name.split('-').next().unwrap_or_default();
+    Error::Damaged(format!(
+        "{} is not what was staged, {why}: remove all files of its folder whose names begin with {table}- to replay the rows \
+         of this table from the log",
+        path.display()
+    ))
 }
 
 /// Reads the sets whose manifests are among these names of a folder, with their files, and changes nothing. `visit` gets
