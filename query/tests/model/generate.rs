@@ -46,7 +46,7 @@ fn operation(random: &mut Random, tables: usize) -> Operation {
         31..35 => Operation::Delete(deletion(random, tables)),
         35..36 => Operation::DeleteUnsynced(deletion(random, tables), end(random)),
         36..43 => Operation::Flush,
-        43..49 => Operation::Stage,
+        43..49 => Operation::FlushDue,
         49..50 => Operation::Vacuum,
         50..55 => Operation::Compact,
         55..72 => Operation::Ask(question(random, tables)),

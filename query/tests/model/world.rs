@@ -160,12 +160,12 @@ impl World {
                 }
                 self.excuse("flush", flushed)?;
             }
-            Operation::Stage => {
-                let staged = self.engine().stage().await;
+            Operation::FlushDue => {
+                let flushed = self.engine().flush_due().await;
                 if runs::are_waiting(self.engine()) {
                     self.count("runs waiting");
                 }
-                self.excuse("stage", staged)?;
+                self.excuse("flush due", flushed)?;
             }
             Operation::Compact => {
                 let merged = self.engine().compact(true).await;

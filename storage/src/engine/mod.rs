@@ -273,13 +273,13 @@ impl Engine {
         self.flusher.flush().await
     }
 
-    /// Moves every row that is durable now into files. Rows that are gathered first, as [`RunsConfig`] says, may stay in
-    /// files on the local disk, and then the log stays too.
+    /// Moves rows into files as a flush in the background does: small tables may stay in memory, and rows that are gathered
+    /// first, as [`RunsConfig`] says, in files on the local disk. The log stays for both.
     ///
     /// # Errors
     /// As [`flush`](Self::flush).
-    pub async fn stage(&self) -> Result<()> {
-        self.flusher.stage().await
+    pub async fn flush_due(&self) -> Result<()> {
+        self.flusher.flush_due().await
     }
 
     /// Merges files as far as [`CompactionConfig`] allows it now, or, if `all`, until no date of any table has

@@ -8,6 +8,7 @@ mod faults;
 mod lost_log;
 mod properties;
 mod runs;
+mod small_tables;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -330,7 +331,8 @@ async fn a_crash_at_any_step_of_a_flush_or_compaction_loses_and_doubles_nothing(
     let taken: Arc<Mutex<Vec<(String, Rows)>>> = Arc::default();
     // What falls on two days becomes a run.
     let runs = RunsConfig { min_partitions: 2, ..RunsConfig::default() };
-    let mut node = Node::open_with(EngineConfig { runs, ..config(folder.path()) }).await;
+    let mut node =
+        Node::open_with(EngineConfig { runs, small_table_bytes: 0, ..config(folder.path()) }).await;
     for point in CRASH_POINTS {
         let (from, to) = (folder.path().to_owned(), images.path().to_owned());
         let (acknowledged, taken) = (Arc::clone(&acknowledged), Arc::clone(&taken));
@@ -354,7 +356,7 @@ async fn a_crash_at_any_step_of_a_flush_or_compaction_loses_and_doubles_nothing(
             node.write(&[("t", &batch), ("u", &batch)]);
             acknowledged.lock().extend(rows(&batch));
             if step == 60 {
-                node.engine.stage().await.unwrap();
+                node.engine.flush_due().await.unwrap();
             }
         }
         // One that hides rows of files and of memory; what is deleted stays so in every image that is taken later.

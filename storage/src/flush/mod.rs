@@ -2,7 +2,8 @@
 //!
 //! A *round*:
 //! 1. Every memtable that holds rows is sealed at one sequence (its table's, and the round's, upper end). What deletes
-//!    have sealed since the last round comes before.
+//!    have sealed since the last round comes before. Small ones that have not waited for long may wait for a later
+//!    round: the log stays from their first row on.
 //! 2. *Stage*: a sealed memtable is sorted, written as Parquet to the staging area and synced; a manifest makes
 //!    the set complete. The view changes to the staged files, and the memory is free, whatever the object
 //!    store does (TXN-2).
@@ -37,7 +38,7 @@ pub(crate) use publish::{name_in_table, put};
 pub use runs::RunsConfig;
 pub(crate) use staging::StagingArea;
 
-use self::round::{Gathering, State};
+use self::round::{Gathering, Seal, State};
 use crate::clock;
 use crate::engine::Shared;
 use crate::error::{Error, Result};
@@ -80,18 +81,18 @@ impl Flusher {
 
     /// Runs one round now, after which all rows are in tables.
     pub(crate) async fn flush(&self) -> Result<()> {
-        self.round(Gathering::All).await
+        self.round(Seal::All, Gathering::All).await
     }
 
-    /// Runs one round now. Runs that are not due stay staged.
-    pub(crate) async fn stage(&self) -> Result<()> {
-        self.round(Gathering::Due).await
+    /// Runs one round now, as if one were due: small tables wait, and so do runs.
+    pub(crate) async fn flush_due(&self) -> Result<()> {
+        self.round(Seal::Due, Gathering::Due).await
     }
 
     /// On a task of its own: a caller that goes away leaves no round half done, whose sets nobody would know of.
-    async fn round(&self, gathering: Gathering) -> Result<()> {
+    async fn round(&self, seal: Seal, gathering: Gathering) -> Result<()> {
         let (shared, state) = (Arc::clone(&self.shared), Arc::clone(&self.state));
-        let round = tokio::spawn(async move { state.lock().await.round(&shared, true, gathering).await });
+        let round = tokio::spawn(async move { state.lock().await.round(&shared, seal, gathering).await });
         round.await.map_err(|error| Error::Internal(format!("a flush ended badly: {error}")))?
     }
 
@@ -107,7 +108,7 @@ impl Flusher {
         if let Some(task) = task {
             task.await.map_err(|error| Error::Internal(format!("the flusher ended badly: {error}")))?;
         }
-        self.stage().await
+        self.round(Seal::All, Gathering::Due).await
     }
 }
 
@@ -129,7 +130,8 @@ async fn run(shared: Arc<Shared>, state: Arc<Mutex<State>>, mut stopped: watch::
         if pause > 0 || !(unfinished || due) {
             continue;
         }
-        match state.round(&shared, due, Gathering::Beside).await {
+        let seal = if due { Seal::Due } else { Seal::None };
+        match state.round(&shared, seal, Gathering::Beside).await {
             Ok(()) if failed => {
                 tracing::info!("the flush that had failed is done");
                 failed = false;

@@ -5,17 +5,30 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
 use super::runs::Runs;
 use super::{StagedSet, StagingArea, gather, publish, staging};
+use crate::clock;
 use crate::engine::Shared;
 use crate::error::{Error, Result};
 use crate::last_value;
-use crate::memtable::SealedMemtable;
-use crate::model::{DataFile, FrameNumber, TableId};
+use crate::memtable::{Memtable, SealedMemtable};
+use crate::model::{DataFile, FrameNumber, Sequence, TableId};
 use crate::tombstone::stored;
+
+/// Which memtables a round seals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Seal {
+    /// All that hold rows.
+    All,
+    /// But for small ones that have not waited for long.
+    Due,
+    /// None: the round only tries again. If it sealed, an hour without a store would become hundreds of small files.
+    None,
+}
 
 /// Which runs a round gathers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,16 +104,15 @@ impl State {
                 .any(|table| !self.merging.contains_key(table) && self.runs_of(*table).are_due(shared))
     }
 
-    /// One round: stages and publishes whatever is sealed. With `seal` everything else is sealed first; a round
-    /// that only tries again does not, or an hour without a store would become hundreds of small files.
+    /// One round: seals, then stages and publishes whatever is sealed.
     pub(super) async fn round(
         &mut self,
         shared: &Arc<Shared>,
-        seal: bool,
+        seal: Seal,
         gathering: Gathering,
     ) -> Result<()> {
-        if seal {
-            self.seal(shared);
+        if seal != Seal::None {
+            self.seal(shared, seal);
             last_value::follow_sealed(shared).await;
         }
         let staged = self.stage(shared).await;
@@ -139,8 +151,7 @@ impl State {
         }
     }
 
-    fn seal(&mut self, shared: &Shared) {
-        *shared.oldest_unsealed.lock() = None;
+    fn seal(&mut self, shared: &Shared, seal: Seal) {
         if shared.series.is_over_room() {
             // What is sealed now shall leave the log as soon as it is in tables, not when its segment is full.
             let rolled = shared.log.lock().roll();
@@ -148,10 +159,24 @@ impl State {
                 tracing::warn!(%error, "no new segment of the log could be begun");
             }
         }
-        let (frame, sealed) = shared.view.seal();
-        shared.series.next_round(frame);
-        let sets: Vec<_> = sealed.into_iter().map(|(table, rows)| (table, Set::Sealed(rows))).collect();
-        self.rounds.push_back(Round { frame, sets });
+        *shared.oldest_unsealed.lock() = None;
+        let now_ms = clock::now().unix_millis();
+        let waited = |oldest: Sequence| Duration::from_millis(now_ms.saturating_sub(oldest.unix_millis()));
+        let must_go = seal == Seal::All || shared.log_must_go();
+        let may_wait = |memtable: &Memtable| {
+            let oldest = memtable.sequences().map(|sequences| sequences.min);
+            !must_go
+                && memtable.bytes() < shared.config.small_table_bytes
+                && oldest.is_none_or(|oldest| waited(oldest) < shared.config.flush_age)
+        };
+        let sealed = shared.view.seal(may_wait, shared.config.flush_bytes / 2);
+        if let Some(oldest) = sealed.oldest_left {
+            let now = clock::instant();
+            *shared.oldest_unsealed.lock() = Some(now.checked_sub(waited(oldest)).unwrap_or(now));
+        }
+        shared.series.next_round(sealed.visible);
+        let sets = sealed.tables.into_iter().map(|(table, rows)| (table, Set::Sealed(rows))).collect();
+        self.rounds.push_back(Round { frame: sealed.frame, sets });
     }
 
     /// Stages every sealed memtable. One that fails is left for the next round, and is the error; so are the later

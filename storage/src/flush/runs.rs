@@ -20,9 +20,6 @@ use crate::model::{Partition, TimeRange, Timestamp};
 /// So many runs are gathered at most: a batch of rows of each is in memory when they are merged.
 const MAX_RUNS: usize = 64;
 
-/// While runs are gathered, the log is kept. It may take this part of the disk that log and staged files may.
-const PART_OF_DISK: u64 = 4;
-
 /// Which memtables become runs, and how long these are gathered.
 #[derive(Debug, Clone)]
 pub struct RunsConfig {
@@ -31,20 +28,13 @@ pub struct RunsConfig {
     /// And only if it has fewer bytes than this for each of them: some ten thousand rows, with which a file is worth
     /// its syncs and its commit.
     pub partition_bytes: usize,
-    /// Runs are gathered until the log takes so many bytes. A start reads all of it: 2 GiB in some seconds.
-    pub log_bytes: u64,
-    /// Or until the oldest has waited for so long: until then other readers of the table do not see its rows.
+    /// Runs are gathered until the oldest has waited for so long, or the log has become long: until then other readers of the table do not see its rows.
     pub age: Duration,
 }
 
 impl Default for RunsConfig {
     fn default() -> Self {
-        Self {
-            min_partitions: 32,
-            partition_bytes: 1 << 20,
-            log_bytes: 2 << 30,
-            age: Duration::from_secs(3_600),
-        }
+        Self { min_partitions: 32, partition_bytes: 1 << 20, age: Duration::from_secs(3_600) }
     }
 }
 
@@ -70,10 +60,7 @@ impl Runs {
         self.are_waited_for
             || self.sets.len() >= MAX_RUNS
             || u128::from(waited) >= config.age.as_millis()
-            || shared.disk_use.log_bytes() >= config.log_bytes.min(shared.config.disk_limit / PART_OF_DISK)
-            // Both wait for the log to go.
-            || shared.is_disk_full()
-            || shared.series.is_over_room()
+            || shared.log_must_go()
     }
 }
 

@@ -14,7 +14,7 @@ const DAYS: i64 = 40;
 
 fn with_runs(folder: &Path) -> EngineConfig {
     let runs = RunsConfig { min_partitions: 8, ..RunsConfig::default() };
-    EngineConfig { runs, background: false, ..config(folder) }
+    EngineConfig { runs, small_table_bytes: 0, background: false, ..config(folder) }
 }
 
 /// A row of each of some days. Those of one host at one time of the day overwrite each other.
@@ -25,7 +25,7 @@ fn spread(host: &str, time: i64, value: f64) -> Vec<Row<'_>> {
 async fn stage(node: &mut Node, batch: &[Row<'_>], expected: &mut Rows) {
     node.write(&[("t", batch)]);
     expected.extend(rows(batch));
-    node.engine.stage().await.unwrap();
+    node.engine.flush_due().await.unwrap();
 }
 
 fn staged(folder: &Path, what: &str) -> usize {
@@ -83,8 +83,12 @@ async fn a_closed_engine_leaves_its_runs_staged() {
 
 /// Stages a run with such settings, then what follows; says how many files there are then.
 async fn check_due(runs: RunsConfig, following: &[Row<'_>], expected: (usize, usize)) {
+    check_log(runs, u64::MAX, following, expected).await;
+}
+
+async fn check_log(runs: RunsConfig, log_bytes: u64, following: &[Row<'_>], expected: (usize, usize)) {
     let folder = tempfile::tempdir().unwrap();
-    let mut node = Node::open_with(EngineConfig { runs, ..with_runs(folder.path()) }).await;
+    let mut node = Node::open_with(EngineConfig { runs, log_bytes, ..with_runs(folder.path()) }).await;
     let mut all = Rows::new();
     stage(&mut node, &spread("a", 1, 1.0), &mut all).await;
     if !following.is_empty() {
@@ -100,7 +104,7 @@ async fn runs_wait_for_log_age_or_a_set_that_need_not_wait() {
     check_due(runs(), &[], (2, 0)).await;
     check_due(runs(), &spread("b", 1, 1.0), (4, 0)).await;
     check_due(RunsConfig { age: Duration::ZERO, ..runs() }, &[], (0, 40)).await;
-    check_due(RunsConfig { log_bytes: 1, ..runs() }, &[], (0, 40)).await;
+    check_log(runs(), 1, &[], (0, 40)).await;
     check_due(RunsConfig { partition_bytes: 1, ..runs() }, &[], (0, 40)).await;
     check_due(RunsConfig { min_partitions: 41, ..runs() }, &[], (0, 40)).await;
     // Of one day: it comes after the run, and may go to the table at once.
