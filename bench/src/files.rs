@@ -122,7 +122,7 @@ fn delta_bytes(folder: &Path) -> Result<u64> {
 }
 
 /// Processor time that the process has used.
-fn processor_time() -> Result<Duration> {
+pub(crate) fn processor_time() -> Result<Duration> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;
     // Fields 14 and 15; the second one is the name in parentheses, which may hold spaces.
     let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
@@ -131,7 +131,7 @@ fn processor_time() -> Result<Duration> {
 }
 
 /// The most memory that the process had, in KiB.
-fn peak_memory_kib() -> Result<u64> {
+pub(crate) fn peak_memory_kib() -> Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     Ok(line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default())

@@ -10,6 +10,8 @@
 //! cargo bench -p bench -- --baseline before
 //! cargo test -p bench                              each once, on little data: do they still work?
 //! cargo run --release -p bench -- files            cost and size of files, memory
+//! cargo run --release -p bench -- backfill         years of rows, one series after the other
+//! cargo run --release -p bench -- tables           many small tables
 //! ```
 //!
 //! Reports with plots lie in `target/criterion`. Engines and logs lie in the temporary folder: set `TMPDIR` to
@@ -34,12 +36,14 @@
 //! Throughput is in rows: those written, or those that a query has to look at (for one hour of one device,
 //! those of the answer).
 
+pub mod backfill;
 pub mod data;
 mod error;
 pub mod files;
 pub mod node;
 mod scale;
 mod stopwatch;
+pub mod tables;
 
 pub use error::{Error, Result};
 pub use scale::Scale;

@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
+use bench::backfill::{self, Load, Way};
 use bench::files::{self, Set};
+use bench::tables;
 use clap::{Parser, Subcommand};
 
 /// Measures Busbar's storage on fixed data.
@@ -23,12 +25,45 @@ enum Command {
         #[arg(long, value_enum, default_values_t = [Set::Few, Set::Many, Set::Million])]
         set: Vec<Set>,
     },
+    /// Write years of hourly rows of many series as a running engine takes them, and print what it cost and how many
+    /// files there are.
+    ///
+    /// Run it once for each way: memory is that of the process.
+    Backfill {
+        /// In which order the rows come.
+        #[arg(long, value_enum, default_value_t = Way::Series)]
+        way: Way,
+        /// Number of series.
+        #[arg(long, default_value_t = 1_000)]
+        series: u32,
+        /// Days of 24 rows of each series.
+        #[arg(long, default_value_t = 1_826)]
+        days: u32,
+        /// Stage a file for each day with every flush, however few its rows are.
+        #[arg(long)]
+        without_runs: bool,
+    },
+    /// Write a row a second to many tables, flushing every ten minutes of them, and print what it cost.
+    Tables {
+        /// Number of tables.
+        #[arg(long, default_value_t = 2_000)]
+        tables: u32,
+        /// Number of flushes.
+        #[arg(long, default_value_t = 9)]
+        flushes: u32,
+    },
 }
 
 #[expect(clippy::print_stderr, reason = "the error is for people")]
 fn main() -> ExitCode {
-    let Command::Files { set } = Cli::parse().command;
-    match set.into_iter().try_for_each(files::measure) {
+    let done = match Cli::parse().command {
+        Command::Files { set } => set.into_iter().try_for_each(files::measure),
+        Command::Backfill { way, series, days, without_runs } => {
+            backfill::measure(Load { way, series, days, runs: !without_runs })
+        }
+        Command::Tables { tables, flushes } => tables::measure(tables, flushes),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: {error}");

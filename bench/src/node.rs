@@ -47,15 +47,23 @@ impl Node {
     /// # Errors
     /// When folder, threads or engine cannot be had.
     pub fn start() -> Result<Self> {
+        Self::start_with(|config| {
+            config.segment_bytes = SEGMENT_BYTES;
+            config.flush_bytes = MEMORY_BYTES;
+            config.flush_age = NEVER;
+            config.memory_limit = MEMORY_BYTES;
+        })
+    }
+
+    /// Starts an empty node in the temporary folder, with an engine that is set by `adjust`.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_with(adjust: impl FnOnce(&mut EngineConfig)) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        let config = EngineConfig {
-            segment_bytes: SEGMENT_BYTES,
-            flush_bytes: MEMORY_BYTES,
-            flush_age: NEVER,
-            memory_limit: MEMORY_BYTES,
-            ..EngineConfig::new(folder.path().join("data"))
-        };
+        let mut config = EngineConfig::new(folder.path().join("data"));
+        adjust(&mut config);
         let (engine, committer) = runtime.block_on(Engine::open(config))?;
         let ring = Arc::new(Ring::default());
         let writer = Writer::start(committer, Arc::clone(&ring), Arc::default())?;

@@ -27,6 +27,10 @@ pub const TEXT_VALUE_BYTES: usize = 1 << 20;
 /// log and 10 of a staged file, so 100,000 rows/s can be taken for 25 minutes and 10,000 for four hours.
 pub const DISK_BYTES: u64 = 10 << 30;
 
+/// Bytes of log, by default, at which nothing waits any more to be flushed with others: a start reads 2 GiB in some
+/// seconds.
+pub const LOG_BYTES: u64 = 2 << 30;
+
 /// Bytes of the series index, by default. A series of five tags costs about 250 bytes, its spelling included: at half of
 /// this, some two million, the index forgets those that nothing refers to; at all of it new ones are refused.
 pub const SERIES_BYTES: usize = 1 << 30;

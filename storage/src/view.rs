@@ -29,6 +29,19 @@ pub struct View {
 /// Sealed memtables, in the order of their seals.
 pub(crate) type SealedTables = Vec<(TableId, Arc<SealedMemtable>)>;
 
+/// What a round of the flush begins with.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    /// The sealed memtables, with those that deletes have sealed before.
+    pub(crate) tables: SealedTables,
+    /// The last frame that is visible.
+    pub(crate) visible: FrameNumber,
+    /// The frame up to which rows are in sealed memtables or files.
+    pub(crate) frame: FrameNumber,
+    /// When the oldest row came that was left, by its sequence.
+    pub(crate) oldest_left: Option<Sequence>,
+}
+
 #[derive(Debug, Clone, Default)]
 struct State {
     sequence: Sequence,
@@ -51,6 +64,8 @@ pub struct TableView {
     pub sealed: Vec<Arc<SealedMemtable>>,
     /// The memtable that takes rows. It wins over everything else.
     pub active: Arc<Memtable>,
+    /// The frame of its first rows, if it has any.
+    active_since: FrameNumber,
     /// The deletes that hide rows of some file or sealed memtable, oldest first.
     pub tombstones: Tombstones,
 }
@@ -202,6 +217,9 @@ impl View {
             match change {
                 Change::Rows(rows) => {
                     let table = Arc::make_mut(state.tables.entry(rows.table).or_default());
+                    if table.active.is_empty() {
+                        table.active_since = frame;
+                    }
                     Arc::make_mut(&mut table.active).append(sequence, rows, pin);
                     bytes += rows.memory_bytes();
                 }
@@ -230,16 +248,27 @@ impl View {
         }
     }
 
-    /// Seals every memtable that holds rows. Returns the frame up to which rows are in sealed memtables or
-    /// files now, and the sealed memtables, with those that deletes have sealed before.
-    pub(crate) fn seal(&self) -> (FrameNumber, SealedTables) {
+    /// Seals every memtable that holds rows, but for those that `may_wait`, if all of these have at most `room` bytes.
+    pub(crate) fn seal(&self, may_wait: impl Fn(&Memtable) -> bool, room: usize) -> Sealed {
         let mut guard = self.state.write();
         let state = Arc::make_mut(&mut guard);
-        let mut sealed = std::mem::take(&mut *self.sealed_by_deletes.lock());
+        let mut tables = std::mem::take(&mut *self.sealed_by_deletes.lock());
+        let waiting = state.tables.values().map(|table| &*table.active).filter(|active| may_wait(active));
+        let leaves = waiting.map(Memtable::bytes).sum::<usize>() <= room;
+        let mut sealed =
+            Sealed { tables: Vec::new(), visible: state.frame, frame: state.frame, oldest_left: None };
         for (id, table) in state.tables.iter_mut().filter(|(_, table)| !table.active.is_empty()) {
-            sealed.extend(Arc::make_mut(table).seal(state.sequence).map(|memtable| (*id, memtable)));
+            if leaves && may_wait(&table.active) {
+                let before = FrameNumber::new(table.active_since.get().saturating_sub(1));
+                sealed.frame = sealed.frame.min(before);
+                let oldest = table.active.sequences().map(|sequences| sequences.min);
+                sealed.oldest_left = sealed.oldest_left.into_iter().chain(oldest).min();
+            } else {
+                tables.extend(Arc::make_mut(table).seal(state.sequence).map(|memtable| (*id, memtable)));
+            }
         }
-        (state.frame, sealed)
+        sealed.tables = tables;
+        sealed
     }
 
     /// Whether a delete hides rows of a table still.

@@ -45,7 +45,8 @@ fn operation(random: &mut Random, tables: usize) -> Operation {
         0..31 => Operation::Write(lines(random, tables)),
         31..35 => Operation::Delete(deletion(random, tables)),
         35..36 => Operation::DeleteUnsynced(deletion(random, tables), end(random)),
-        36..49 => Operation::Flush,
+        36..43 => Operation::Flush,
+        43..49 => Operation::FlushDue,
         49..50 => Operation::Vacuum,
         50..55 => Operation::Compact,
         55..72 => Operation::Ask(question(random, tables)),
@@ -102,7 +103,12 @@ fn lines(random: &mut Random, tables: usize) -> Vec<Line> {
     let count = if random.chance(10) { 60 } else { 1 + random.below(8) };
     // Integers of a field may be floats in another batch, not within one: a line in between would be refused.
     let float = random.chance(15);
-    (0..count).map(|_| line(random, tables, float)).collect()
+    let mut lines: Vec<_> = (0..count).map(|_| line(random, tables, float)).collect();
+    if random.chance(25) {
+        // As of a backfill: over months, and years.
+        lines.iter_mut().for_each(|line| line.time -= pick(random, &[0, 1, 2, 40, 400]) * DAY);
+    }
+    lines
 }
 
 fn deletion(random: &mut Random, tables: usize) -> Deletion {

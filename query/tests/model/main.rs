@@ -31,6 +31,7 @@ mod operation;
 mod question;
 mod reference;
 mod retention;
+mod runs;
 mod world;
 
 use std::panic::AssertUnwindSafe;

@@ -19,6 +19,8 @@ pub(crate) enum Operation {
     DeleteUnsynced(Deletion, End),
     /// All rows go to files of the tables.
     Flush,
+    /// What is due goes to files: small tables wait, and so do files that span several days.
+    FlushDue,
     /// Small files are merged.
     Compact,
     /// Objects that no table wants any more are removed.

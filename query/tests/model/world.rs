@@ -24,15 +24,13 @@ use super::operation::{Deletion, End, Operation};
 use super::question::{Question, Shape};
 use super::reference::{self, Reference};
 use super::retention::{self, Undecided};
+use super::runs;
 
 /// The database of all tables.
 pub(crate) const DATABASE: &str = "building";
 
 /// Segments this small are rotated and recycled all the time.
-const SEGMENT_BYTES: u64 = 12 << 10;
-
-/// With so little the index forgets every series as soon as it may, and has `definitions.log` written anew.
-const SERIES_BYTES: usize = 44 << 10;
+pub(super) const SEGMENT_BYTES: u64 = 12 << 10;
 
 pub(crate) struct World {
     /// Only the lock and the spill of queries are here; everything durable is on the simulated disk.
@@ -162,6 +160,13 @@ impl World {
                 }
                 self.excuse("flush", flushed)?;
             }
+            Operation::FlushDue => {
+                let flushed = self.engine().flush_due().await;
+                if runs::are_waiting(self.engine()) {
+                    self.count("runs waiting");
+                }
+                self.excuse("flush due", flushed)?;
+            }
             Operation::Compact => {
                 let merged = self.engine().compact(true).await;
                 if merged.as_ref().is_ok_and(|merges| *merges > 0) {
@@ -242,7 +247,7 @@ impl World {
         let mut config = EngineConfig::new(self.data_dir());
         config.segment_bytes = SEGMENT_BYTES;
         config.background = false;
-        config.series_memory = SERIES_BYTES;
+        runs::configure(&mut config, self.seed);
         config.compaction.cpu_percent = 100;
         config.store.tables = TableStore::Given(Arc::new(store));
         config.vacuum = VacuumConfig { min_age: Duration::ZERO, keep_replaced: Duration::ZERO };

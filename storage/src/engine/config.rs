@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::clock::WallClock;
 use crate::compaction::CompactionConfig;
 use crate::disk::{Disk, LocalDisk};
+use crate::flush::RunsConfig;
 use crate::last_value::LastValuesConfig;
 use crate::limits;
 use crate::log::RecoveryMode;
@@ -27,6 +28,13 @@ pub struct EngineConfig {
     pub flush_bytes: usize,
     /// A flush begins when a row waits in memory for so long.
     pub flush_age: Duration,
+    /// A table with fewer bytes in memory than this is left out of flushes until its oldest row has waited for `flush_age`:
+    /// else each of thousands of small tables would get a file whenever a large one has filled its memory.
+    pub small_table_bytes: usize,
+    /// What becomes of memtables whose rows fall on many partitions.
+    pub runs: RunsConfig,
+    /// Rows that wait in memory or in runs do so until the log takes so many bytes. A start reads all of it.
+    pub log_bytes: u64,
     /// At so many bytes in memtables no more rows are taken until a flush has made room.
     pub memory_limit: usize,
     /// Bytes that the series index may take. At half of them it forgets series that nothing refers to.
@@ -65,6 +73,9 @@ impl EngineConfig {
             segment_bytes: 64 << 20,
             flush_bytes: 64 << 20,
             flush_age: Duration::from_secs(600),
+            small_table_bytes: 1 << 20,
+            runs: RunsConfig::default(),
+            log_bytes: limits::LOG_BYTES,
             memory_limit: 512 << 20,
             series_memory: limits::SERIES_BYTES,
             disk_limit: limits::DISK_BYTES,

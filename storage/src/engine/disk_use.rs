@@ -19,6 +19,10 @@ impl DiskUse {
         self.log.load(Ordering::Relaxed) + self.staged.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn log_bytes(&self) -> u64 {
+        self.log.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn set_log(&self, bytes: u64) {
         self.log.store(bytes, Ordering::Relaxed);
     }

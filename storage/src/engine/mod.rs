@@ -35,6 +35,7 @@ pub(crate) mod tests;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+pub use crate::flush::RunsConfig;
 pub use commit::{Appended, Committer, Durable, Visible};
 pub use config::EngineConfig;
 pub(crate) use config::Layout;
@@ -272,6 +273,15 @@ impl Engine {
     /// no row is lost or invisible meanwhile.
     pub async fn flush(&self) -> Result<()> {
         self.flusher.flush().await
+    }
+
+    /// Moves rows into files as a flush in the background does: small tables may stay in memory, and rows that are gathered
+    /// first, as [`RunsConfig`] says, in files on the local disk. The log stays for both.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush).
+    pub async fn flush_due(&self) -> Result<()> {
+        self.flusher.flush_due().await
     }
 
     /// Merges files as far as [`CompactionConfig`] allows it now, or, if `all`, until no date of any table has

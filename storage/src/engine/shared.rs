@@ -25,6 +25,9 @@ use crate::series::SeriesIndex;
 use crate::tap::Tap;
 use crate::view::View;
 
+/// The log that is kept for rows that wait may take this part of what log and staged files may.
+const LOG_PART_OF_DISK: u64 = 4;
+
 /// What the parts of an engine share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -122,6 +125,13 @@ impl Shared {
     /// lost with them in their tables.
     pub(crate) fn save_definitions(&self) -> Result<()> {
         definitions::save(self)
+    }
+
+    /// Whether rows must not wait any more for others to go to files with: the log that is kept for them has become long,
+    /// or something waits for it to go.
+    pub(crate) fn log_must_go(&self) -> bool {
+        let bound = self.config.log_bytes.min(self.config.disk_limit / LOG_PART_OF_DISK);
+        self.disk_use.log_bytes() >= bound || self.is_disk_full() || self.series.is_over_room()
     }
 
     /// Whether log and staged files take as much of the disk as they may.

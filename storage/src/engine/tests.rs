@@ -7,6 +7,8 @@ mod deletes;
 mod faults;
 mod lost_log;
 mod properties;
+mod runs;
+mod small_tables;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,7 +22,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 mod remote;
 
-use super::{Committer, Engine, EngineConfig};
+use super::{Committer, Engine, EngineConfig, RunsConfig};
 use crate::catalog::{Applied, SchemaChange};
 use crate::compaction::CompactionConfig;
 use crate::layout::{logical_batch, physical_batch};
@@ -301,11 +303,13 @@ async fn a_store_that_is_down_costs_no_row_and_no_memory_and_is_caught_up_with()
 }
 
 /// Every place at which a crash of a flush or a compaction is interesting.
-const CRASH_POINTS: [&str; 13] = [
+const CRASH_POINTS: [&str; 15] = [
     "log-before-sync",
     "log-after-sync",
     "staged-before-manifest",
     "staged-after-manifest",
+    "gathered-before-manifest",
+    "gathered-after-manifest",
     "published-after-put",
     "published-before-commit",
     "delta-before-commit",
@@ -325,7 +329,10 @@ async fn a_crash_at_any_step_of_a_flush_or_compaction_loses_and_doubles_nothing(
     let (folder, images) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let acknowledged = Arc::new(Mutex::new(Rows::new()));
     let taken: Arc<Mutex<Vec<(String, Rows)>>> = Arc::default();
-    let mut node = Node::open(folder.path()).await;
+    // What falls on two days becomes a run.
+    let runs = RunsConfig { min_partitions: 2, ..RunsConfig::default() };
+    let mut node =
+        Node::open_with(EngineConfig { runs, small_table_bytes: 0, ..config(folder.path()) }).await;
     for point in CRASH_POINTS {
         let (from, to) = (folder.path().to_owned(), images.path().to_owned());
         let (acknowledged, taken) = (Arc::clone(&acknowledged), Arc::clone(&taken));
@@ -342,12 +349,15 @@ async fn a_crash_at_any_step_of_a_flush_or_compaction_loses_and_doubles_nothing(
     }
     for round in 0..3_i64 {
         for step in 0..120 {
-            // Two days, so that a seal becomes two files; half of the rows overwrite earlier ones.
+            // Two days, so that seals become two files in the end; half of the rows overwrite earlier ones.
             let batch: Vec<_> = (0..20)
                 .map(|i| ("a", (i % 2) * DAY + (step % 60) * 100 + i, (round * 1_000 + step) as f64))
                 .collect();
             node.write(&[("t", &batch), ("u", &batch)]);
             acknowledged.lock().extend(rows(&batch));
+            if step == 60 {
+                node.engine.flush_due().await.unwrap();
+            }
         }
         // One that hides rows of files and of memory; what is deleted stays so in every image that is taken later.
         let deleted = 1_000 * round;

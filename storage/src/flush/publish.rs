@@ -1,5 +1,6 @@
 //! Publishes a staged set: files into the table's folder, then one Delta commit, then the view.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use object_store::path::Path;
@@ -25,9 +26,11 @@ pub(super) async fn publish(shared: &Shared, set: &Arc<StagedSet>) -> Result<()>
     let mut table = shared.tables.take_or_create(&schema).await?;
     table.commit(&files, shared.tables.app_id(), version, Some(&schema)).await?;
     fail::fail_point!("published-after-commit");
+    // There may be thousands of both.
+    let mut published: HashMap<_, _> = set.files.iter().map(Arc::as_ptr).zip(files).collect();
     shared.view.change(set.table, |view| {
-        for (staged, file) in set.files.iter().zip(files) {
-            if let Some(place) = view.files.iter_mut().find(|f| Arc::ptr_eq(f, staged)) {
+        for place in &mut view.files {
+            if let Some(file) = published.remove(&Arc::as_ptr(place)) {
                 *place = Arc::new(file);
             }
         }

@@ -21,8 +21,7 @@ pub(crate) fn sign(mut content: Vec<u8>) -> Vec<u8> {
 pub(crate) fn content<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a [u8]> {
     verified(bytes).ok_or_else(|| {
         Error::Damaged(format!(
-            "{} is not what was written: its last line is not its checksum; restore it from a backup, or remove it and \
-             the files of its name to replay their rows from the log",
+            "{} is not what was written: its last line is not its checksum; restore it from a backup",
             path.display()
         ))
     })

@@ -1,72 +1,32 @@
 //! The staging area: Parquet files on the local disk, synced, on their way to their tables.
 //!
-//! A *set* is what one table's sealed memtable became: one file per partition, and a manifest `<set>.json` that is
-//! written last. Invariant (TXN-2): a set with a manifest is complete, and its files are what the manifest
-//! says; files without a manifest are leftovers of a crash and are removed at the start.
+//! A *set* is what one table's sealed memtable became: files, and a [`manifest`](super::manifest) that is written last.
+//! Invariant (TXN-2): a set with a manifest is complete, and its files are what the manifest
+//! says; files without a manifest are leftovers of a crash and are removed at the start. So are the files of runs for
+//! which a gathered set stands, though their manifests stay until it is published.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use serde::{Deserialize, Serialize};
-
+use super::manifest::{self, Manifest, ManifestFile, SetKind, StagedSet};
+use super::runs::{self, Stretches};
+use super::signed;
 use crate::disk::{self, Disk};
 use crate::engine::{Layout, Shared};
 use crate::error::{Error, Result};
-use crate::flush::signed;
-use crate::layout;
 use crate::memtable::{RowFilter, SealedMemtable, sort_rows};
-use crate::model::{
-    DataFile, FilePlace, Partition, Sequence, SequenceRange, TableId, TableSchema, TimeRange, Timestamp,
-};
-use crate::parquet_file;
-use crate::rows::SortedRows;
+use crate::model::{DataFile, Sequence, SequenceRange, TableId};
+use crate::parquet_file::{self, WrittenFile};
 use crate::tombstone::{Tombstones, last_of};
-
-/// One table's rows of one seal, as files.
-#[derive(Debug)]
-pub(crate) struct StagedSet {
-    /// The table.
-    pub(crate) table: TableId,
-    /// The sequence at which the rows were sealed.
-    pub(crate) sealed_at: Sequence,
-    /// The files, one per partition.
-    pub(crate) files: Vec<Arc<DataFile>>,
-}
 
 /// The folder of staged files.
 pub(crate) struct StagingArea<'a> {
     shared: &'a Shared,
     folder: PathBuf,
-}
-
-/// A manifest as it stands on the disk.
-#[derive(Debug, Serialize, Deserialize)]
-struct Manifest {
-    table: u32,
-    sealed_at: u64,
-    /// The last delete that was applied to the rows; manifests from before there were deletes lack it.
-    #[serde(default)]
-    deleted_up_to: u64,
-    files: Vec<ManifestFile>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct ManifestFile {
-    name: String,
-    date: i32,
-    rows: u64,
-    bytes: u64,
-    /// CRC-32C of the whole file.
-    checksum: u32,
-    min_time: i64,
-    max_time: i64,
-    min_sequence: u64,
-    max_sequence: u64,
-    stats: String,
 }
 
 /// Sorts a sealed memtable, leaves out what is deleted, writes and syncs its files, and changes the view from the one to
@@ -117,41 +77,45 @@ impl<'a> StagingArea<'a> {
         Self { shared, folder: Layout(&shared.config.data_dir).staged() }
     }
 
-    /// The complete sets of an earlier run in the order of their seals. Those for which `is_published` holds,
-    /// and files without a manifest, are removed.
+    /// The complete sets of an earlier process in the order of their seals. Those for which `is_published` holds,
+    /// and files of no set that is left, are removed.
     pub(crate) fn adopt(&self, is_published: impl Fn(&StagedSet) -> bool) -> Result<Vec<StagedSet>> {
-        let names = self.shared.config.disk.list(&self.folder)?;
+        let names = self.disk().list(&self.folder)?;
         let mut sets = Vec::new();
-        for name in names.iter().filter(|name| name.ends_with(".json")) {
-            let set = read_set(self.disk(), &self.folder, name)?;
+        for set in manifest::current(self.disk(), &self.folder, &names)? {
             if is_published(&set) {
                 self.remove_manifest(&set)?;
             } else {
+                manifest::check_files(self.disk(), &self.folder, &set)?;
                 set.files.iter().for_each(|file| self.shared.disk_use.add_staged(file));
                 sets.push(set);
             }
         }
         sets.sort_by_key(|set| set.sealed_at);
-        let kept: Vec<&str> = sets.iter().flat_map(|set| set.files.iter().map(|f| f.path.as_ref())).collect();
-        for name in names.iter().filter(|name| !name.ends_with(".json") && !kept.contains(&name.as_str())) {
-            self.shared.config.disk.remove(&self.folder.join(name))?;
+        let kept: HashSet<&str> =
+            sets.iter().flat_map(|set| set.files.iter().map(|file| file.path.as_ref())).collect();
+        for name in names.iter().filter(|name| !manifest::is_name(name) && !kept.contains(name.as_str())) {
+            self.disk().remove(&self.folder.join(name))?;
         }
-        self.shared.config.disk.sync_folder(&self.folder)?;
+        self.disk().sync_folder(&self.folder)?;
         Ok(sets)
     }
 
-    /// Forgets a set that is in its table: from now on its files are leftovers.
+    /// Forgets a set that is in its table, with the runs that it was gathered from: from now on its files are leftovers.
     pub(super) fn remove_manifest(&self, set: &StagedSet) -> Result<()> {
-        match self.disk().remove(&self.folder.join(manifest_name(set.table, set.sealed_at))) {
-            // An earlier try has removed it, and failed to sync that.
-            Err(error) if error.io_kind() != Some(ErrorKind::NotFound) => Err(error),
-            Ok(()) | Err(_) => self.disk().sync_folder(&self.folder),
+        for name in set.manifests_up_to_its_own() {
+            match self.disk().remove(&self.folder.join(name)) {
+                // An earlier try has removed it, and failed to sync that.
+                Err(error) if error.io_kind() != Some(ErrorKind::NotFound) => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
         }
+        self.disk().sync_folder(&self.folder)
     }
 
     /// The name and the bytes of a set's manifest; `None` when the set is published.
     pub(crate) fn manifest(&self, set: &StagedSet) -> Result<Option<(String, Vec<u8>)>> {
-        let name = manifest_name(set.table, set.sealed_at);
+        let name = set.manifest();
         match disk::read_file(self.disk(), &self.folder.join(&name)) {
             Ok(bytes) => Ok(Some((name, bytes))),
             Err(error) if error.io_kind() == Some(ErrorKind::NotFound) => Ok(None),
@@ -182,65 +146,48 @@ impl<'a> StagingArea<'a> {
             sealed.rows.sequences().unwrap_or(SequenceRange { min: sealed.sealed_at, max: sealed.sealed_at });
         let rows = sort_rows(std::iter::once(&*sealed.rows), &schema, &self.shared.series, RowFilter::ALL)?;
         let rows = rows.without(&deletes.tombstones, &schema)?;
-        self.withdraw_manifest(table, sealed.sealed_at)?;
-        let mut files = Vec::new();
-        let dates = dates(schema.partition, &rows.times);
+        let partitions = Stretches::partitions(schema.partition);
+        let dates = partitions.of(&rows.times);
+        let is_run = runs::is_spread(&self.shared.config.runs, dates.len(), sealed.rows.bytes());
+        let (kind, stretches, dates) = if is_run {
+            let spans = Stretches::spans(schema.partition);
+            (SetKind::Run, spans, spans.of(&rows.times))
+        } else {
+            (SetKind::Files, partitions, dates)
+        };
+        let mut manifest = Manifest::new(table, sealed.sealed_at, deletes.up_to, &kind);
+        self.withdraw(&manifest)?;
         for date in &dates {
             // Usually all rows are of one partition, and then none of their columns is copied.
             let part = if dates.len() == 1 {
                 Cow::Borrowed(&rows)
             } else {
-                Cow::Owned(rows.within(layout::partition_times(schema.partition, *date))?)
+                Cow::Owned(rows.within(stretches.times(*date))?)
             };
-            files.push(self.write_file(&schema, &part, *date, sequences)?);
+            let name = kind.file_name(table, sequences, *date);
+            let written = parquet_file::write(self.disk(), &self.path_of(&name), &schema, &part)?;
+            manifest.files.push(file_of(name, *date, sequences, written));
         }
         fail::fail_point!("staged-before-manifest");
-        let (sealed_at, deleted_up_to) = (sealed.sealed_at.get(), deletes.up_to.get());
-        let manifest = Manifest { table: table.get(), sealed_at, deleted_up_to, files };
         self.write_manifest(&manifest)?;
         fail::fail_point!("staged-after-manifest");
         Ok(manifest.into_set())
     }
 
     /// Takes back the manifest of an earlier try that failed after its rename: it names files of these names, and
-    /// theirs will be other bytes if the table has got a column since.
-    fn withdraw_manifest(&self, table: TableId, sealed_at: Sequence) -> Result<()> {
-        match self.disk().remove(&self.folder.join(manifest_name(table, sealed_at))) {
+    /// theirs will be other bytes if the table has got a column, or a delete, since.
+    pub(super) fn withdraw(&self, manifest: &Manifest) -> Result<()> {
+        match self.disk().remove(&self.folder.join(manifest.name())) {
             Err(error) if error.io_kind() == Some(ErrorKind::NotFound) => Ok(()),
             Err(error) => Err(error),
             Ok(()) => self.disk().sync_folder(&self.folder),
         }
     }
 
-    fn write_file(
-        &self,
-        schema: &TableSchema,
-        rows: &SortedRows,
-        date: i32,
-        sequences: SequenceRange,
-    ) -> Result<ManifestFile> {
-        let (min, max) = (sequences.min.get(), sequences.max.get());
-        let name = format!("{:08x}-{min:016x}-{max:016x}-{date}.parquet", schema.id.get());
-        let path = self.folder.join(&name);
-        let written = parquet_file::write(self.disk(), &path, schema, rows)?;
-        Ok(ManifestFile {
-            name,
-            date,
-            rows: written.rows,
-            bytes: written.bytes,
-            checksum: written.checksum,
-            min_time: written.times.min.nanos(),
-            max_time: written.times.max.nanos(),
-            min_sequence: min,
-            max_sequence: max,
-            stats: written.stats,
-        })
-    }
-
     /// Written beside, synced and renamed, so that it is there as a whole or not at all.
-    fn write_manifest(&self, manifest: &Manifest) -> Result<()> {
+    pub(super) fn write_manifest(&self, manifest: &Manifest) -> Result<()> {
         let disk = &self.shared.config.disk;
-        let name = manifest_name(TableId::new(manifest.table), Sequence::new(manifest.sealed_at));
+        let name = manifest.name();
         let fresh = self.folder.join(format!("{name}.new"));
         let bytes = serde_json::to_vec(manifest).map_err(|error| Error::Internal(error.to_string()))?;
         let bytes = signed::sign(bytes);
@@ -253,91 +200,23 @@ impl<'a> StagingArea<'a> {
     }
 }
 
-/// Reads a manifest and the files that it names, and changes nothing. Returns the bytes of the files.
-///
-/// # Errors
-/// [`Error::Damaged`] names the file that is not what was written.
-pub(crate) fn verify(disk: &dyn Disk, folder: &Path, name: &str) -> Result<u64> {
-    Ok(read_set(disk, folder, name)?.files.iter().map(|file| file.bytes).sum())
-}
-
-fn read_set(disk: &dyn Disk, folder: &Path, name: &str) -> Result<StagedSet> {
-    let path = folder.join(name);
-    let bytes = disk::read_file(disk, &path)?;
-    let manifest: Manifest = serde_json::from_slice(signed::content(&path, &bytes)?)
-        .map_err(|error| Error::Damaged(format!("{} is not a manifest: {error}", path.display())))?;
-    for file in &manifest.files {
-        let path = folder.join(&file.name);
-        if checksum_of(disk, &path)? != file.checksum {
-            return Err(Error::Damaged(format!(
-                "{} is not what was staged: remove it and its manifest to replay its rows from the log",
-                path.display()
-            )));
-        }
+/// What a manifest says of a file that was written.
+pub(super) fn file_of(
+    name: String,
+    date: i32,
+    sequences: SequenceRange,
+    written: WrittenFile,
+) -> ManifestFile {
+    ManifestFile {
+        name,
+        date,
+        rows: written.rows,
+        bytes: written.bytes,
+        checksum: written.checksum,
+        min_time: written.times.min.nanos(),
+        max_time: written.times.max.nanos(),
+        min_sequence: sequences.min.get(),
+        max_sequence: sequences.max.get(),
+        stats: written.stats,
     }
-    Ok(manifest.into_set())
-}
-
-impl Manifest {
-    fn into_set(self) -> StagedSet {
-        let files = self.files.into_iter().map(|file| {
-            Arc::new(DataFile {
-                place: FilePlace::Staged,
-                path: object_store::path::Path::from(file.name),
-                date: file.date,
-                rows: file.rows,
-                bytes: file.bytes,
-                checksum: file.checksum,
-                times: TimeRange::new(
-                    Timestamp::from_nanos(file.min_time),
-                    Timestamp::from_nanos(file.max_time),
-                ),
-                sequences: SequenceRange {
-                    min: Sequence::new(file.min_sequence),
-                    max: Sequence::new(file.max_sequence),
-                },
-                deleted_up_to: Sequence::new(self.deleted_up_to),
-                stats: file.stats,
-            })
-        });
-        StagedSet {
-            table: TableId::new(self.table),
-            sealed_at: Sequence::new(self.sealed_at),
-            files: files.collect(),
-        }
-    }
-}
-
-fn manifest_name(table: TableId, sealed_at: Sequence) -> String {
-    format!("{:08x}-{:016x}.json", table.get(), sealed_at.get())
-}
-
-/// CRC-32C of a whole file.
-pub(crate) fn checksum_of(disk: &dyn Disk, path: &Path) -> Result<u32> {
-    let file = disk.open_to_read(path)?;
-    let mut buffer = vec![0; 1 << 18];
-    let (mut checksum, mut offset) = (0, 0);
-    loop {
-        let read = file.read_at(offset, &mut buffer)?;
-        match buffer.get(..read) {
-            None | Some([]) => return Ok(checksum),
-            Some(bytes) => checksum = crc32c::crc32c_append(checksum, bytes),
-        }
-        offset += read as u64;
-    }
-}
-
-/// The partitions in which there are rows.
-fn dates(unit: Partition, times: &[i64]) -> BTreeSet<i32> {
-    let mut dates = BTreeSet::new();
-    // Neighbours mostly have one partition.
-    let mut current = None;
-    for time in times.iter().map(|time| Timestamp::from_nanos(*time)) {
-        if !current.is_some_and(|times: TimeRange| times.contains(time)) {
-            let date = layout::partition_of(unit, time);
-            dates.insert(date);
-            current = Some(layout::partition_times(unit, date));
-        }
-    }
-    dates
 }

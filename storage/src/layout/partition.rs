@@ -1,4 +1,6 @@
 //! Partitions of a table: the days or months that its files are kept apart by. A partition is named by its first day.
+//!
+//! A *span* is a stretch of the calendar that holds whole partitions: a month of days, a year of months.
 
 use chrono::{Datelike, Months, NaiveDate};
 
@@ -29,6 +31,35 @@ pub fn partition_times(unit: Partition, date: i32) -> TimeRange {
     }
 }
 
+/// The span of a time in a table with these partitions: its first day.
+#[must_use]
+pub fn span_of(unit: Partition, time: Timestamp) -> i32 {
+    match unit {
+        Partition::Day => partition_of(Partition::Month, time),
+        Partition::Month => {
+            let date = date_of(time);
+            first_of_year(date).map_or(date, |first| first.to_epoch_days())
+        }
+    }
+}
+
+/// The times of the span whose first day is `date`.
+#[must_use]
+pub fn span_times(unit: Partition, date: i32) -> TimeRange {
+    match unit {
+        Partition::Day => partition_times(Partition::Month, date),
+        Partition::Month => {
+            let next = first_of_year(date).and_then(|first| first.checked_add_months(Months::new(12)));
+            let last = next.map_or(date, |next| next.to_epoch_days() - 1);
+            TimeRange::new(day(date).min, day(last).max)
+        }
+    }
+}
+
+fn first_of_year(date: i32) -> Option<NaiveDate> {
+    NaiveDate::from_epoch_days(date)?.with_ordinal(1)
+}
+
 fn first_of_month(date: i32) -> Option<NaiveDate> {
     NaiveDate::from_epoch_days(date)?.with_day(1)
 }
@@ -37,7 +68,7 @@ fn first_of_month(date: i32) -> Option<NaiveDate> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{partition_of, partition_times};
+    use super::{partition_of, partition_times, span_of, span_times};
     use crate::layout::date_text;
     use crate::model::{Partition, Timestamp};
 
@@ -68,6 +99,23 @@ mod tests {
             // The first partition is cut by what 64 bits can say.
             if times.min.nanos() > i64::MIN {
                 prop_assert_eq!(partition_of(unit, times.min), date);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_span_holds_whole_partitions(
+            nanos in any::<i64>(),
+            unit in prop_oneof![Just(Partition::Day), Just(Partition::Month)],
+        ) {
+            let time = Timestamp::from_nanos(nanos);
+            let span = span_times(unit, span_of(unit, time));
+            let partition = partition_times(unit, partition_of(unit, time));
+            prop_assert!(span.covers(&partition));
+            prop_assert_eq!(span_of(unit, span.max), span_of(unit, time));
+            if let Some(next) = span.max.nanos().checked_add(1) {
+                prop_assert!(span_of(unit, Timestamp::from_nanos(next)) > span_of(unit, time));
             }
         }
     }

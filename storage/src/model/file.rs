@@ -38,7 +38,8 @@ pub struct DataFile {
     pub place: FilePlace,
     /// Its path within that place's object store.
     pub path: Path,
-    /// Its partition: the first day of it, in days since 1970-01-01 UTC.
+    /// Its partition: the first day of it, in days since 1970-01-01 UTC. Of a staged file that spans several: the first day
+    /// of the month or year.
     pub date: i32,
     /// Number of rows.
     pub rows: u64,

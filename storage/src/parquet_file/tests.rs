@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod groups;
 mod scaled;
 
 use std::fs;

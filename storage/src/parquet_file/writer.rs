@@ -206,14 +206,26 @@ impl<'a> FileWriter<'a> {
         self.rows
     }
 
+    /// Bytes of rows that wait for their row group to be full, roughly.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.group.bytes + self.group.rows * size_of::<i64>()
+    }
+
+    /// Ends the row group with the rows that wait, if there are any: it gives back their memory.
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::Parquet`] when the file cannot be written.
+    pub fn end_row_group(&mut self) -> Result<()> {
+        if self.group.rows > 0 { self.write_group() } else { Ok(()) }
+    }
+
     /// Writes what is left, and gives the file its name. On return it is durable.
     ///
     /// # Errors
     /// [`Error::Internal`] when there were no rows; [`Error::Io`] and [`Error::Parquet`] when it cannot be written.
     pub fn finish(mut self) -> Result<WrittenFile> {
-        if self.group.rows > 0 {
-            self.write_group()?;
-        }
+        self.end_row_group()?;
         let times = self.times.ok_or_else(|| Error::Internal("a data file needs rows".to_owned()))?;
         let remainders = self.remainders.filter(|_| self.remainder);
         let names = self.arrow.fields().iter().map(|field| field.name().as_str());

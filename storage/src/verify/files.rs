@@ -6,7 +6,7 @@ use super::{Report, names, relative};
 use crate::disk::{Disk as _, LocalDisk};
 use crate::engine::{Layout, definitions as definitions_file};
 use crate::error::Result;
-use crate::flush::staging;
+use crate::flush::manifest;
 use crate::log::{decode_group, salvage_reports, survey_log};
 use crate::registry;
 use crate::stream;
@@ -75,15 +75,13 @@ pub(super) fn definitions(data_dir: &Path, report: &mut Report) {
 
 pub(super) fn staged(data_dir: &Path, report: &mut Report) {
     let folder = Layout(data_dir).staged();
-    for name in names(&folder).iter().filter(|name| name.ends_with(".json")) {
-        match staging::verify(&LocalDisk, &folder, name) {
-            Err(error) => report.error(format!("staged/{name}"), &error),
-            Ok(bytes) => {
-                report.checked.staged_sets += 1;
-                report.checked.bytes += bytes;
-            }
+    manifest::verify(&LocalDisk, &folder, &names(&folder), &mut |name, checked| match checked {
+        Err(error) => report.error(format!("staged/{name}"), &error),
+        Ok(bytes) => {
+            report.checked.staged_sets += 1;
+            report.checked.bytes += bytes;
         }
-    }
+    });
 }
 
 pub(super) fn streams(data_dir: &Path, report: &mut Report) {

@@ -13,7 +13,7 @@ use crate::delta::TableLog;
 use crate::disk::LocalDisk;
 use crate::engine::Layout;
 use crate::error::{Error, Result};
-use crate::flush::staging::checksum_of;
+use crate::flush::manifest::checksum_of;
 use crate::log::Epoch;
 use crate::model::DataFile;
 use crate::object::DurableLocalStore;
