@@ -22,13 +22,16 @@ enum Command {
         /// The sets to measure, one after the other.
         #[arg(long, value_enum, default_values_t = [Set::Few, Set::Many, Set::Million])]
         set: Vec<Set>,
+        /// Declare the scales of the floats, so that files hold decimals.
+        #[arg(long)]
+        scales: bool,
     },
 }
 
 #[expect(clippy::print_stderr, reason = "the error is for people")]
 fn main() -> ExitCode {
-    let Command::Files { set } = Cli::parse().command;
-    match set.into_iter().try_for_each(files::measure) {
+    let Command::Files { set, scales } = Cli::parse().command;
+    match set.into_iter().try_for_each(|set| files::measure(set, scales)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: {error}");
