@@ -117,7 +117,7 @@ impl Rounds {
         let mut bodies = Vec::new();
         let (mut body, mut lines) = (String::new(), 0);
         for _ in 0..rounds {
-            let round = self.next();
+            let round = self.advance();
             for device in self.fleet.order_of(round) {
                 let Some(reading) = self.readings.get(device as usize) else { continue };
                 put_line(&mut body, device, round, reading);
@@ -142,12 +142,12 @@ impl Rounds {
 
     fn skip_to(&mut self, round: u32) {
         while self.round < round {
-            self.next();
+            self.advance();
         }
     }
 
     /// Has every device read once more. Returns the round's number.
-    fn next(&mut self) -> u32 {
+    fn advance(&mut self) -> u32 {
         let (seed, round) = (self.fleet.seed, self.round);
         if self.readings.is_empty() {
             let first = |device| Reading::first(&mut Random::new(seed, device, round));
@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(whole, [fleet.bodies(0..1, 7), fleet.bodies(1..4, 13)].concat().concat());
         assert_ne!(whole, Fleet { seed: 2, ..fleet }.bodies(0..4, 1_000).concat());
         let first = "climate,area=a000,building=b000,device=d000000,floor=f00,room=r00000 \
-                     co2=538i,humidity=38.3,power=50.2,temp=18.68 1704067200000000000\n";
+                     co2=476i,humidity=56.5,occupied=false,temp=24.8 1704067200000000000\n";
         let body = Fleet::steady(1).bodies(0..1, 1).concat();
         assert_eq!(String::from_utf8(body).unwrap(), first, "or numbers of earlier runs mean nothing");
     }

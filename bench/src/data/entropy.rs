@@ -26,8 +26,10 @@ impl Entropy {
 
     /// Adds a reading, which came after another.
     pub(super) fn add_next(&mut self, before: &Reading, reading: &Reading) {
-        let (before, after) = (values(before), values(reading));
-        add(&mut self.steps, std::array::from_fn(|field| after[field] - before[field]));
+        let [temp, humidity, co2, occupied] = values(before);
+        let [next_temp, next_humidity, next_co2, next_occupied] = values(reading);
+        let steps = [next_temp - temp, next_humidity - humidity, next_co2 - co2, next_occupied - occupied];
+        add(&mut self.steps, steps);
         self.rows += 1;
     }
 
