@@ -132,3 +132,51 @@ fn sort(series: &mut Vec<Series>) {
     ranked.sort_unstable_by(|(a, first), (b, second)| a.cmp(b).then_with(|| first.key.cmp(&second.key)));
     series.extend(ranked.into_iter().map(|(_, series)| series));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::SeriesIndex;
+    use crate::model::TableId;
+    use crate::series::canonical_key;
+
+    const TABLE: TableId = TableId::new(1);
+
+    fn series(index: &SeriesIndex, numbers: std::ops::Range<u32>) -> Vec<u32> {
+        let id = |number: u32| {
+            // Each number below a thousand once, in no order.
+            let tag = (number * 7_919 % 1_000).to_string();
+            let key = canonical_key(std::iter::once((0, tag.as_str()))).unwrap();
+            index.lookup("db").resolve(TABLE, &key).unwrap().id.get()
+        };
+        numbers.map(id).collect()
+    }
+
+    #[test]
+    fn an_order_is_the_same_whatever_was_kept_before() {
+        let index = SeriesIndex::new(Arc::default(), 1 << 30);
+        let ids = series(&index, 0..200);
+        let parts = [(0, 50), (20, 90), (40, 120), (190, 200), (0, 200), (60, 61), (0, 200)];
+        for (number, (from, to)) in parts.into_iter().enumerate() {
+            let wanted = &ids[from..to];
+            let mut sorted = index.get_all(wanted).unwrap();
+            sorted.sort_by(|a, b| a.key().cmp(b.key()));
+            assert_eq!(index.in_order(TABLE, wanted, number != 1).unwrap(), sorted, "{from}..{to}");
+        }
+    }
+
+    #[test]
+    fn an_order_counts_as_memory_and_goes_before_any_series_must() {
+        let index = SeriesIndex::new(Arc::default(), 1 << 30);
+        let ids = series(&index, 0..200);
+        let before = index.measure();
+        index.in_order(TABLE, &ids, true).unwrap();
+        assert!(index.measure() > before);
+
+        let index = index.with_room(1);
+        let fresh = series(&index, 200..201);
+        assert_eq!(index.in_order(TABLE, &fresh, true).unwrap().len(), 1);
+        assert_eq!(index.orders.bytes(), 0);
+    }
+}
