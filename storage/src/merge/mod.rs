@@ -3,9 +3,9 @@
 //! 1. Every source gives batches of [`SortedRows`], in order; a series may go on from one batch to the next. Sources
 //!    are numbered oldest first.
 //! 2. Of all sources the smallest series comes next. While only one has it, its rows are taken as they stand.
-//! 3. Where several have it one after the other in time, they give their rows in turn. Else the one with the earliest time gives its rows up to where the next begins; where
-//!    times are equal, the rows are one point: per *field* the newest source with a value wins, and gives both
-//!    columns of the field, since writing one clears the other.
+//! 3. Where several have it one after the other in time, they give their rows in turn. Else the one with the earliest
+//!    time gives its rows up to where the next begins; where times are equal, the rows are one point: per *field* the
+//!    newest source with a value wins, and gives both columns of the field, since writing one clears the other.
 //! 4. What was taken is gathered column by column when a batch is full.
 //!
 //! The cost is one comparison of keys for each series of each source and one search for each change between

@@ -5,7 +5,8 @@
 //! not look for each.
 //!
 //! Invariants: an order is of use only while the index has forgotten nothing since it was made, because an id may mean
-//! another series then; it has at most twice the series that some sort has met, counts in the index' memory, and goes before any series must.
+//! another series then; it has at most twice the series that some sort has met, counts in the index' memory, and goes
+//! before any series must.
 
 use std::sync::Arc;
 
