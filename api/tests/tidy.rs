@@ -51,7 +51,7 @@ const FENCES: [(&str, &[&str], &[&str]); 12] = [
     ("datafusion", &["query", "alerting"], &[]),
     ("deltalake-core", &["storage"], &["query"]),
     ("object_store", &["storage", "query"], &["api", "ingest"]),
-    ("parquet", &["storage", "query"], &["api"]),
+    ("parquet", &["storage", "query", "bench"], &["api"]),
     ("sqlx", &["storage"], &["loadgen"]),
     ("rumqttc", &["ingest", "loadgen"], &["api"]),
     ("rumqttd", &["loadgen"], &["ingest"]),

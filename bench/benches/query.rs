@@ -70,7 +70,7 @@ fn questions(fleet: Fleet, rounds: u32) -> [Question; 4] {
         Question {
             name: "device_hour",
             sql: format!(
-                "SELECT time, temp, humidity, power, co2 FROM {TABLE} WHERE device = '{device}' \
+                "SELECT time, temp, humidity, occupied, co2 FROM {TABLE} WHERE device = '{device}' \
                  AND time >= to_timestamp_nanos({from}) AND time < to_timestamp_nanos({to}) ORDER BY time"
             ),
             looks_at: ROUNDS_PER_HOUR,
@@ -85,7 +85,7 @@ fn questions(fleet: Fleet, rounds: u32) -> [Question; 4] {
         Question {
             name: "average_per_hour",
             sql: format!(
-                "SELECT date_bin(INTERVAL '1 hour', time) AS hour, building, avg(temp), avg(power) \
+                "SELECT date_bin(INTERVAL '1 hour', time) AS hour, building, avg(temp), avg(humidity) \
                  FROM {TABLE} GROUP BY hour, building ORDER BY hour, building"
             ),
             looks_at: rows,

@@ -1,17 +1,30 @@
 //! The fixed data: devices that report four fields, once a minute, as line protocol.
 //!
+//! Two floats of one decimal and a whole number walk by small steps, a truth value seldom changes ([`walk`]): what
+//! sensors of rooms send. So the size of its files says something, and has a floor that is known ([`entropy`]).
+//!
 //! Invariant: a row depends on the seed, its device and its round only, so bodies are the same bytes on every
 //! machine, however many are asked for and however they are cut.
 
+mod entropy;
+mod walk;
+
+use std::fmt::Write;
 use std::ops::Range;
 
 use bytes::Bytes;
+
+use self::entropy::Entropy;
+use self::walk::Reading;
 
 /// The database that the lines go to.
 pub const DATABASE: &str = "bench";
 
 /// The table of every line.
 pub const TABLE: &str = "climate";
+
+/// The digits after the point of the fields that are floats.
+pub const SCALES: [(&str, u64); 2] = [("humidity", 1), ("temp", 1)];
 
 /// The time of the first round: 2024-01-01T00:00:00Z. It is in the past, so rows are never too far ahead.
 pub const START_NS: i64 = 1_704_067_200_000_000_000;
@@ -64,11 +77,50 @@ impl Fleet {
     /// The lines of these rounds, in bodies of so many lines; the last body may be shorter.
     #[must_use]
     pub fn bodies(&self, rounds: Range<u32>, lines_per_body: usize) -> Vec<Bytes> {
+        let mut all = self.rounds();
+        all.skip_to(rounds.start);
+        all.bodies(rounds.end.saturating_sub(rounds.start), lines_per_body)
+    }
+
+    /// All rounds from the first on, one after the other.
+    #[must_use]
+    pub fn rounds(&self) -> Rounds {
+        Rounds { fleet: *self, round: 0, readings: Vec::new(), entropy: Entropy::default() }
+    }
+
+    fn order_of(&self, round: u32) -> Vec<u32> {
+        let mut devices: Vec<u32> = (0..self.devices).collect();
+        if self.order == Order::Shuffled {
+            let mut random = Random::new(self.seed, u32::MAX, round);
+            for at in (1..devices.len()).rev() {
+                devices.swap(at, random.below(at + 1));
+            }
+        }
+        devices
+    }
+}
+
+/// Where the devices of a fleet stand: their next round is the one after.
+#[derive(Debug)]
+pub struct Rounds {
+    fleet: Fleet,
+    round: u32,
+    /// What each device read last; empty before the first round.
+    readings: Vec<Reading>,
+    entropy: Entropy,
+}
+
+impl Rounds {
+    /// The lines of the next rounds, in bodies of so many lines; the last body may be shorter.
+    #[must_use]
+    pub fn bodies(&mut self, rounds: u32, lines_per_body: usize) -> Vec<Bytes> {
         let mut bodies = Vec::new();
         let (mut body, mut lines) = (String::new(), 0);
-        for round in rounds {
-            for device in self.order_of(round) {
-                self.put_line(&mut body, device, round);
+        for _ in 0..rounds {
+            let round = self.advance();
+            for device in self.fleet.order_of(round) {
+                let Some(reading) = self.readings.get(device as usize) else { continue };
+                put_line(&mut body, device, round, reading);
                 lines += 1;
                 if lines == lines_per_body {
                     bodies.push(std::mem::take(&mut body).into());
@@ -82,42 +134,55 @@ impl Fleet {
         bodies
     }
 
-    fn order_of(&self, round: u32) -> Vec<u32> {
-        let mut devices: Vec<u32> = (0..self.devices).collect();
-        if self.order == Order::Shuffled {
-            let mut random = Random::new(self.seed, u32::MAX, round);
-            for at in (1..devices.len()).rev() {
-                devices.swap(at, random.below(at + 1));
-            }
-        }
-        devices
+    /// The fewest bytes that a row of the rounds so far takes, if tags and times take none: see [`Entropy`].
+    #[must_use]
+    pub fn entropy_bytes(&self) -> f64 {
+        self.entropy.bytes_per_row()
     }
 
-    fn put_line(&self, body: &mut String, device: u32, round: u32) {
-        let mut random = Random::new(self.seed, device, round);
-        // A room has its own level, and its values stay near it.
-        let level = (device / DEVICES_PER_ROOM) as usize % 400;
-        let celsius = 1_800 + level + random.below(100);
-        let humidity = 350 + level / 4 + random.below(50);
-        let watts = 200 + random.below(4_800);
-        let co2 = 420 + level + random.below(120);
-        let time = START_NS + i64::from(round) * ROUND_NS;
-        body.push_str(&format!(
-            "{TABLE},area=a{:03},building=b{:03},device={},floor=f{:02},room=r{:05} \
-             co2={co2}i,humidity={}.{},power={}.{},temp={}.{:02} {time}\n",
-            device / DEVICES_PER_AREA % (DEVICES_PER_BUILDING / DEVICES_PER_AREA),
-            device / DEVICES_PER_BUILDING,
-            device_name(device),
-            device / DEVICES_PER_FLOOR % (DEVICES_PER_BUILDING / DEVICES_PER_FLOOR),
-            device / DEVICES_PER_ROOM,
-            humidity / 10,
-            humidity % 10,
-            watts / 10,
-            watts % 10,
-            celsius / 100,
-            celsius % 100,
-        ));
+    fn skip_to(&mut self, round: u32) {
+        while self.round < round {
+            self.advance();
+        }
     }
+
+    /// Has every device read once more. Returns the round's number.
+    fn advance(&mut self) -> u32 {
+        let (seed, round) = (self.fleet.seed, self.round);
+        if self.readings.is_empty() {
+            let first = |device| Reading::first(&mut Random::new(seed, device, round));
+            self.readings = (0..self.fleet.devices).map(first).collect();
+            self.readings.iter().for_each(|reading| self.entropy.add_first(reading));
+        } else {
+            for (device, reading) in (0..).zip(&mut self.readings) {
+                let next = reading.next(&mut Random::new(seed, device, round));
+                self.entropy.add_next(reading, &next);
+                *reading = next;
+            }
+        }
+        self.round += 1;
+        round
+    }
+}
+
+fn put_line(body: &mut String, device: u32, round: u32, reading: &Reading) {
+    let Reading { temp, humidity, co2, occupied } = *reading;
+    let time = START_NS + i64::from(round) * ROUND_NS;
+    // Writing to a string does not fail.
+    let _written = writeln!(
+        body,
+        "{TABLE},area=a{:03},building=b{:03},device={},floor=f{:02},room=r{:05} \
+         co2={co2}i,humidity={}.{},occupied={occupied},temp={}.{} {time}",
+        device / DEVICES_PER_AREA % (DEVICES_PER_BUILDING / DEVICES_PER_AREA),
+        device / DEVICES_PER_BUILDING,
+        device_name(device),
+        device / DEVICES_PER_FLOOR % (DEVICES_PER_BUILDING / DEVICES_PER_FLOOR),
+        device / DEVICES_PER_ROOM,
+        humidity / 10,
+        humidity % 10,
+        temp / 10,
+        temp % 10,
+    );
 }
 
 /// The value of the tag `device`.
@@ -127,6 +192,7 @@ pub fn device_name(device: u32) -> String {
 }
 
 /// SplitMix64 (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators", 2014).
+#[derive(Debug)]
 struct Random(u64);
 
 impl Random {
@@ -166,7 +232,7 @@ mod tests {
         assert_eq!(whole, [fleet.bodies(0..1, 7), fleet.bodies(1..4, 13)].concat().concat());
         assert_ne!(whole, Fleet { seed: 2, ..fleet }.bodies(0..4, 1_000).concat());
         let first = "climate,area=a000,building=b000,device=d000000,floor=f00,room=r00000 \
-                     co2=538i,humidity=38.3,power=50.2,temp=18.68 1704067200000000000\n";
+                     co2=476i,humidity=56.5,occupied=false,temp=24.8 1704067200000000000\n";
         let body = Fleet::steady(1).bodies(0..1, 1).concat();
         assert_eq!(String::from_utf8(body).unwrap(), first, "or numbers of earlier runs mean nothing");
     }

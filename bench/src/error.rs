@@ -9,6 +9,9 @@ pub enum Error {
     /// The storage engine failed.
     #[error(transparent)]
     Storage(#[from] storage::Error),
+    /// A file is not what another program could read.
+    #[error(transparent)]
+    Parquet(#[from] parquet::errors::ParquetError),
     /// The data's names are not what storage takes.
     #[error(transparent)]
     Name(#[from] storage::model::NameError),

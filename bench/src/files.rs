@@ -1,9 +1,14 @@
 //! What files cost: processor time of write, flush and compaction, bytes on the disk, and memory.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parquet::file::reader::{FileReader, SerializedFileReader};
 use storage::clock;
+use storage::model::DataFile;
 
 use crate::data::Fleet;
 use crate::error::Result;
@@ -63,18 +68,22 @@ impl Cost {
     }
 }
 
-/// Measures one set and prints a row per figure.
+/// Measures one set, with the scales of its floats declared or not, and prints a row per figure.
 ///
 /// # Errors
-/// The failure of the node or of `/proc`.
+/// The failure of the node, of a file or of `/proc`.
 #[expect(clippy::cast_precision_loss, clippy::print_stdout, reason = "figures for people")]
-pub fn measure(set: Set) -> Result<()> {
+pub fn measure(set: Set, scales: bool) -> Result<()> {
     let (fleet, rounds) = set.shape();
     let node = Node::start()?;
+    if scales {
+        node.declare_scales()?;
+    }
     let (mut write, mut flush, mut merge) = (Cost::default(), Cost::default(), Cost::default());
     let mut rows = 0;
-    for first in (0..rounds).step_by(ROUNDS_AT_ONCE as usize) {
-        let bodies = fleet.bodies(first..first + ROUNDS_AT_ONCE, LINES_PER_BODY);
+    let mut data = fleet.rounds();
+    for _ in (0..rounds).step_by(ROUNDS_AT_ONCE as usize) {
+        let bodies = data.bodies(ROUNDS_AT_ONCE, LINES_PER_BODY);
         for part in bodies.chunks(16) {
             rows += write.of(|| node.write(part, 2))?;
             if node.engine().memory_bytes() >= FLUSH_BYTES {
@@ -88,23 +97,45 @@ pub fn measure(set: Set) -> Result<()> {
     let merges = merge.of(|| Ok(node.runtime().block_on(node.engine().compact(true))?))?;
     let live = files(&node);
     let live_bytes: u64 = live.iter().map(|file| file.bytes).sum();
-    let log_bytes = delta_bytes(&node.folder().join("data/tables"))?;
+    let tables = node.folder().join("data/tables");
+    let log_bytes = delta_bytes(&tables)?;
     let count = rows as f64;
-    println!("\n## {set:?}: {rows} rows of {} series\n", fleet.devices);
+    let per_row = |bytes: u64| bytes as f64 / count;
+    let floats = if scales { "decimals" } else { "doubles" };
+    println!("\n## {set:?}, floats are {floats}: {rows} rows of {} series\n", fleet.devices);
     println!("| what | processor s per million rows (wall) |\n|---|---|");
     println!("| write, 2 connections, acknowledged | {} |", write.per_million(count));
     println!("| flush | {} |", flush.per_million(count));
     println!("| compaction, {merges} merges | {} |", merge.per_million(count));
     println!("\n| what | |\n|---|---|");
-    println!("| files, flushed | {flushed}, {:.2} B/row |", flushed_bytes as f64 / count);
-    println!("| files, merged | {}, {:.2} B/row |", live.len(), live_bytes as f64 / count);
-    println!("| Delta log | {:.2} B/row |", log_bytes as f64 / count);
+    println!("| files, flushed | {flushed}, {:.2} B/row |", per_row(flushed_bytes));
+    println!("| files, merged | {}, {:.2} B/row |", live.len(), per_row(live_bytes));
+    println!("| Delta log | {log_bytes} B, {:.3} B/row |", per_row(log_bytes));
+    println!("| merged files and Delta log | {:.2} B/row |", per_row(live_bytes + log_bytes));
+    println!("| entropy of the data | {:.2} B/row |", data.entropy_bytes());
+    for (column, bytes) in column_bytes(&tables, &live)? {
+        println!("| column {column} | {:.3} B/row |", per_row(bytes));
+    }
     println!(
         "| series index | {} B per series |",
         node.engine().series().memory_bytes() / fleet.devices as usize
     );
     println!("| peak memory of the process | {} MiB |", peak_memory_kib()? >> 10);
     Ok(())
+}
+
+/// Bytes that each column has in files, as their footers say.
+fn column_bytes(tables: &Path, files: &[Arc<DataFile>]) -> Result<BTreeMap<String, u64>> {
+    let mut columns = BTreeMap::new();
+    for file in files {
+        let path: PathBuf = tables.join(file.path.as_ref());
+        let reader = SerializedFileReader::new(File::open(path)?)?;
+        for column in reader.metadata().row_groups().iter().flat_map(|group| group.columns()) {
+            let bytes = u64::try_from(column.compressed_size()).unwrap_or_default();
+            *columns.entry(column.column_path().string()).or_default() += bytes;
+        }
+    }
+    Ok(columns)
 }
 
 /// Bytes of the table logs below a folder.

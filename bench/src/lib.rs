@@ -9,7 +9,7 @@
 //! cargo bench -p bench -- --save-baseline before   then, after a change:
 //! cargo bench -p bench -- --baseline before
 //! cargo test -p bench                              each once, on little data: do they still work?
-//! cargo run --release -p bench -- files            cost and size of files, memory
+//! cargo run --release -p bench -- files            cost and size of files, memory; --scales: with decimals
 //! cargo run --release -p bench -- backfill         years of rows, one series after the other
 //! cargo run --release -p bench -- tables           many small tables
 //! ```

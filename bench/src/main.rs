@@ -24,6 +24,9 @@ enum Command {
         /// The sets to measure, one after the other.
         #[arg(long, value_enum, default_values_t = [Set::Few, Set::Many, Set::Million])]
         set: Vec<Set>,
+        /// Declare the scales of the floats, so that files hold decimals.
+        #[arg(long)]
+        scales: bool,
     },
     /// Write years of hourly rows of many series as a running engine takes them, and print what it cost and how many
     /// files there are.
@@ -57,7 +60,7 @@ enum Command {
 #[expect(clippy::print_stderr, reason = "the error is for people")]
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Files { set } => set.into_iter().try_for_each(files::measure),
+        Command::Files { set, scales } => set.into_iter().try_for_each(|set| files::measure(set, scales)),
         Command::Backfill { way, series, days, without_runs } => {
             backfill::measure(Load { way, series, days, runs: !without_runs })
         }

@@ -11,14 +11,15 @@ use ingest::intake::{Expired, Intake, LinesRequest, Mode};
 use ingest::line_protocol::Precision;
 use ingest::ring::Ring;
 use ingest::writer::Writer;
+use storage::catalog::TableDeclaration;
 use storage::engine::{Engine, EngineConfig};
-use storage::model::{DatabaseName, TableSchema};
+use storage::model::{DatabaseName, Scale, TableName, TableSchema};
 use storage::view::TableView;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-use crate::data::{DATABASE, TABLE};
+use crate::data::{DATABASE, SCALES, TABLE};
 use crate::error::{Error, Result};
 
 /// Bytes in memtables before rows are refused: the largest benchmark holds a million rows of 44 bytes there.
@@ -69,6 +70,21 @@ impl Node {
         let writer = Writer::start(committer, Arc::clone(&ring), Arc::default())?;
         let intake = Intake::new(engine, ring, true);
         Ok(Self { runtime, intake, writer: Some(writer), folder })
+    }
+
+    /// Declares the scales of the data's floats, before the first row.
+    ///
+    /// # Errors
+    /// When the table cannot be made.
+    pub fn declare_scales(&self) -> Result<()> {
+        let mut scales = Vec::with_capacity(SCALES.len());
+        for (field, digits) in SCALES {
+            scales.push((field.into(), Scale::new(digits).map_err(storage::Error::from)?));
+        }
+        let (database, table) = (DatabaseName::new(DATABASE)?, TableName::new(TABLE)?);
+        let wanted = TableDeclaration { database, table, retention: None, partition: None, scales };
+        self.engine().catalog().declare_table(&wanted)?;
+        Ok(())
     }
 
     /// Writes the bodies, over so many connections that each send one and wait for its acknowledgement.

@@ -31,8 +31,9 @@ pub const DISK_BYTES: u64 = 10 << 30;
 /// seconds.
 pub const LOG_BYTES: u64 = 2 << 30;
 
-/// Bytes of the series index, by default. A series of five tags costs about 250 bytes, its spelling included: at half of
-/// this, some two million, the index forgets those that nothing refers to; at all of it new ones are refused.
+/// Bytes of the series index, by default. A series of five tags costs about 250 bytes, its spelling included, and 100 in
+/// the order of its table, which goes first: at half of this, some two million, the index forgets those that nothing
+/// refers to; at all of it new ones are refused.
 pub const SERIES_BYTES: usize = 1 << 30;
 
 /// Tests of tags of one delete, which every reader makes for each series until files have had it applied.

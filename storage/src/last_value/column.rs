@@ -141,6 +141,11 @@ impl Column {
         let Some(first) = narrow.or(wide) else { return Ok(()) };
         let mut places = Places { times: &mut self.times, at_first: &mut self.at_first };
         match &mut self.values {
+            // Usually a float came as one.
+            Values::Float(values) if wide.is_none() && first.as_primitive_opt::<Float64Type>().is_some() => {
+                let array = first.as_primitive::<Float64Type>();
+                places.put(values, picks, times, |row| array.is_valid(row).then(|| array.value(row)));
+            }
             Values::Float(values) => {
                 let (narrow, wide) = (Numbers::of_some(narrow)?, Numbers::of_some(wide)?);
                 let at = |numbers: &Option<Numbers<'_>>, row| numbers.as_ref()?.at(row);

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use arrow::array::{Array, ArrayRef};
 use foldhash::fast::FixedState;
-use hashbrown::{HashMap, HashTable};
+use hashbrown::HashTable;
 
 use super::column::{Column, Pick};
 use super::tag_index::TagIndex;
@@ -18,7 +18,7 @@ use crate::model::{
     ColumnId, FieldColumn, FieldSchema, SeriesId, TableBatch, TableSchema, TimeRange, Timestamp,
 };
 use crate::rows::SortedRows;
-use crate::series::{SeriesIndex, SeriesKey};
+use crate::series::{Paged, SeriesIndex, SeriesKey};
 
 /// See the module's header.
 #[derive(Debug, Default)]
@@ -27,7 +27,8 @@ pub(super) struct TableValues {
     key_bytes: usize,
     hasher: FixedState,
     by_key: HashTable<u32>,
-    by_id: HashMap<u32, u32, FixedState>,
+    /// By id the slot, counted from 1; 0 where it was not looked up.
+    by_id: Paged<u32>,
     /// How often the index had forgotten series when `by_id` was begun: afterwards an id may mean another one.
     forgettings: u32,
     /// By the position of the field in the schema; none where no value has come yet.
@@ -41,7 +42,7 @@ impl TableValues {
         let keys = self.keys.capacity() * size_of::<SeriesKey>() + self.key_bytes;
         let columns: usize = self.columns.values().map(Column::bytes).sum();
         let tags: usize = self.tags.iter().map(TagIndex::bytes).sum();
-        keys + self.by_key.allocation_size() + self.by_id.allocation_size() + columns + tags
+        keys + self.by_key.allocation_size() + self.by_id.memory_bytes() + columns + tags
     }
 
     /// The keys, by slot.
@@ -70,7 +71,7 @@ impl TableValues {
         rows: &TableBatch,
     ) -> Result<()> {
         if self.forgettings != index.forgettings() {
-            self.by_id.clear();
+            self.by_id = Paged::default();
             self.forgettings = index.forgettings();
         }
         let mut picks = Vec::with_capacity(rows.rows());
@@ -177,13 +178,13 @@ impl TableValues {
             hasher.hash_one(key_of(*slot).map(SeriesKey::as_bytes).unwrap_or_default())
         });
         self.key_bytes += key.as_bytes().len();
-        self.keys.push(key.clone());
+        self.keys.push(key.detached());
         Ok(slot)
     }
 
     fn slot_of_id(&mut self, index: &SeriesIndex, id: u32) -> Result<u32> {
-        if let Some(slot) = self.by_id.get(&id) {
-            return Ok(*slot);
+        if let Some(slot) = self.by_id.get(id).checked_sub(1) {
+            return Ok(slot);
         }
         let series = index.get(SeriesId::new(id));
         let series = series.ok_or_else(|| Error::Internal(format!("series {id} is not defined (KEY-3)")))?;
@@ -192,7 +193,7 @@ impl TableValues {
             // One that was read from a file has the same bytes in memory of its own.
             *key = series.key().clone();
         }
-        self.by_id.insert(id, slot);
+        *self.by_id.get_mut(id) = slot + 1;
         Ok(slot)
     }
 

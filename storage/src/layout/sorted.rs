@@ -11,7 +11,7 @@ use super::{StoredColumn, parts_of, tag_type};
 use crate::error::{Error, Result};
 use crate::model::{FieldColumn, TableSchema};
 use crate::rows::SortedRows;
-use crate::series::{SeriesKey, canonical_key};
+use crate::series::{KeyBuffer, Pushed};
 
 /// The rows of a file, or some of its consecutive rows, with those fields that `physical` has. All its tags must
 /// be among the columns.
@@ -24,20 +24,17 @@ pub fn sorted_rows(schema: &TableSchema, physical: &RecordBatch) -> Result<Sorte
     let times = times.as_primitive::<TimestampNanosecondType>().values().clone();
     let tags = tags(schema, physical)?;
     let mut rows = SortedRows { times, ..SortedRows::default() };
+    let mut keys = KeyBuffer::default();
     for start in run_starts(&tags, physical.num_rows()) {
         let present = tags.iter().filter_map(|tag| Some((tag.position, tag.value(start)?)));
-        let key = SeriesKey::from_bytes(&canonical_key(present)?);
-        match rows.keys.last() {
+        match keys.push_tags(present)? {
+            Pushed::Later if start > 0 => rows.ends.push(row_number(start)?),
             // Two codes of a dictionary may stand for one value.
-            Some(last) if *last == key => continue,
-            Some(last) if *last > key => return Err(unsorted()),
-            _ => {}
+            Pushed::Later | Pushed::Same => {}
+            Pushed::Earlier => return Err(unsorted()),
         }
-        if !rows.keys.is_empty() {
-            rows.ends.push(row_number(start)?);
-        }
-        rows.keys.push(key);
     }
+    rows.keys = keys.finish();
     if !rows.keys.is_empty() {
         rows.ends.push(row_number(physical.num_rows())?);
     }

@@ -1,8 +1,13 @@
 //! Gathers what a merge took from its sources into columns.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, MutableArrayData, make_array};
+use arrow::array::{
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, BooleanBufferBuilder, MutableArrayData,
+    PrimitiveArray, make_array,
+};
+use arrow::datatypes::{DataType, Float64Type, Int64Type, UInt64Type};
 
 use super::{Columns, Current};
 use crate::error::{Error, Result};
@@ -112,6 +117,11 @@ impl Gather {
         let winner = |versions: &[(u32, usize)]| {
             versions.iter().rev().find(|(batch, row)| has_value(*batch, *row)).copied()
         };
+        if wide.iter().all(Option::is_none)
+            && let Some(values) = self.everywhere(&narrow)
+        {
+            return Ok(vec![FieldColumn { column: field.narrow, values }]);
+        }
         let mut columns = Vec::new();
         for (id, arrays) in [(Some(field.narrow), &narrow), (field.wide, &wide)] {
             if let Some(id) = id
@@ -128,6 +138,56 @@ impl Gather {
         let values = |rows: &'_ Arc<SortedRows>| rows.fields.iter().position(|field| field.column == id);
         let array = |rows| values(rows).and_then(|position| rows.fields.get(position)).map(|f| &f.values);
         self.batches.iter().map(array).collect()
+    }
+
+    /// The only column of a field of numbers or booleans of which every row of every batch has a value, as usual: the
+    /// newest version of a point gives it. `None` when it is another kind of column.
+    fn everywhere(&self, arrays: &[Option<&ArrayRef>]) -> Option<ArrayRef> {
+        if self.rows == 0 || !arrays.iter().all(|array| array.is_some_and(|array| array.null_count() == 0)) {
+            return None;
+        }
+        match arrays.first().copied().flatten()?.data_type() {
+            DataType::Float64 => self.numbers::<Float64Type>(arrays),
+            DataType::Int64 => self.numbers::<Int64Type>(arrays),
+            DataType::UInt64 => self.numbers::<UInt64Type>(arrays),
+            DataType::Boolean => {
+                let arrays: Vec<_> = arrays
+                    .iter()
+                    .map(|array| array.and_then(|a| a.as_boolean_opt()))
+                    .collect::<Option<_>>()?;
+                let mut values = BooleanBufferBuilder::new(self.rows);
+                for (batch, rows) in self.newest() {
+                    let bits = arrays.get(batch).map(|array| array.values())?;
+                    match rows.len() {
+                        1 => values.append(bits.value(rows.start)),
+                        length => values.append_buffer(&bits.slice(rows.start, length)),
+                    }
+                }
+                Some(Arc::new(BooleanArray::new(values.finish(), None)))
+            }
+            _ => None,
+        }
+    }
+
+    fn numbers<T: ArrowPrimitiveType>(&self, arrays: &[Option<&ArrayRef>]) -> Option<ArrayRef> {
+        let slices =
+            arrays.iter().map(|array| Some(&**array.and_then(|a| a.as_primitive_opt::<T>())?.values()));
+        let slices: Vec<&[T::Native]> = slices.collect::<Option<_>>()?;
+        let mut values: Vec<T::Native> = Vec::with_capacity(self.rows);
+        for (batch, rows) in self.newest() {
+            values.extend_from_slice(slices.get(batch)?.get(rows)?);
+        }
+        Some(Arc::new(PrimitiveArray::<T>::new(values.into(), None)))
+    }
+
+    /// Where the rows of all picks stand, of each point the newest version: batch and rows.
+    fn newest(&self) -> impl Iterator<Item = (usize, Range<usize>)> {
+        self.picks.iter().map(|pick| match pick {
+            Pick::Run { batch, from, to } => (*batch as usize, *from..*to),
+            Pick::Point(versions) => {
+                versions.last().map_or((0, 0..0), |(b, row)| (*b as usize, *row..*row + 1))
+            }
+        })
     }
 
     /// One column of all picks; `None` when it has no value in any.

@@ -3,9 +3,9 @@
 //! 1. Every source gives batches of [`SortedRows`], in order; a series may go on from one batch to the next. Sources
 //!    are numbered oldest first.
 //! 2. Of all sources the smallest series comes next. While only one has it, its rows are taken as they stand.
-//! 3. Where several have it, the one with the earliest time gives its rows up to where the next begins; where
-//!    times are equal, the rows are one point: per *field* the newest source with a value wins, and gives both
-//!    columns of the field, since writing one clears the other.
+//! 3. Where several have it one after the other in time, they give their rows in turn. Else the one with the earliest
+//!    time gives its rows up to where the next begins; where times are equal, the rows are one point: per *field* the
+//!    newest source with a value wins, and gives both columns of the field, since writing one clears the other.
 //! 4. What was taken is gathered column by column when a batch is full.
 //!
 //! The cost is one comparison of keys for each series of each source and one search for each change between
@@ -136,10 +136,11 @@ impl Merger {
     /// Takes rows of the current series, until its holders have given all or one of them needs rows.
     fn take_series(&mut self) {
         let mut holders = std::mem::take(&mut self.holders);
+        let in_turn = self.stand_in_turn(&holders);
         let mut needs = false;
         while !holders.is_empty() && !needs {
             let pick = match holders.as_slice() {
-                &[source] => self.take_run(source, None),
+                &[source, ..] if in_turn => self.take_run(source, None),
                 _ => self.take_earliest(&holders),
             };
             let Some(pick) = pick else { break };
@@ -152,6 +153,17 @@ impl Merger {
             });
         }
         self.holders = holders;
+    }
+
+    /// Whether each source has left the times of the current series before the next one comes to them, as far as their
+    /// batches go: so do files of rows that came in order.
+    fn stand_in_turn(&self, holders: &[usize]) -> bool {
+        let mut reached = None::<i64>;
+        holders.iter().filter_map(|source| self.sources.get(*source)?.rows.as_ref()).all(|current| {
+            let follows = reached.is_none_or(|reached| current.time().is_some_and(|time| reached < time));
+            reached = current.end().and_then(|end| current.rows.times.get(end.checked_sub(1)?)).copied();
+            follows
+        })
     }
 
     /// Finds the smallest series that any source stands at, and all that do; `false` when no source has rows.

@@ -91,15 +91,20 @@ pub(super) fn writers(
 pub(super) fn hardly_repeats<'a>(parts: impl Iterator<Item = &'a ArrayRef> + Clone) -> bool {
     let floats = parts.filter_map(|part| part.as_primitive_opt());
     let rows: usize = floats.clone().map(Float64Array::len).sum();
-    let step = rows / (SAMPLE / SAMPLE_BLOCK);
+    // All rows, or blocks of them.
+    let (block, step) =
+        if rows <= SAMPLE { (rows, rows.max(1)) } else { (SAMPLE_BLOCK, rows / (SAMPLE / SAMPLE_BLOCK)) };
     let (mut seen, mut repeated, mut first) = (HashSet::with_capacity(SAMPLE), 0_usize, 0);
     for part in floats {
-        // The row of the column at which the part begins.
-        let blocks = (first..first + part.len()).filter(|row| rows <= SAMPLE || row % step < SAMPLE_BLOCK);
-        for row in blocks.map(|row| row - first).filter(|row| part.is_valid(*row)) {
-            repeated += usize::from(!seen.insert(part.value(row).to_bits()));
+        // `first` is the row of the column at which the part begins.
+        let end = first + part.len();
+        for from in (first / step * step..end).step_by(step) {
+            let rows = (from.max(first)..end.min(from + block)).map(|row| row - first);
+            for row in rows.filter(|row| part.is_valid(*row)) {
+                repeated += usize::from(!seen.insert(part.value(row).to_bits()));
+            }
         }
-        first += part.len();
+        first = end;
     }
     repeated * REPETITION < seen.len() + repeated
 }

@@ -40,9 +40,7 @@ impl ColumnStats {
     /// Adds the rows of a tag.
     pub(super) fn add_tag(&mut self, tag: &TagColumn) {
         self.nulls += tag.nulls();
-        let values = || tag.dictionary.values();
-        let bounds = values().min().zip(values().max());
-        self.add_bounds(bounds.map(|(low, high)| Bounds::Text(low.to_vec(), high.to_vec())));
+        self.add_bounds(tag.bounds().map(|(low, high)| Bounds::Text(low.to_vec(), high.to_vec())));
     }
 
     /// Adds rows of a field. Booleans, and the text of fields, which nobody looks for by range, get no bounds.

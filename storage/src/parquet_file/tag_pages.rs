@@ -68,7 +68,7 @@ pub(super) fn encode(
         chunk.write_page(page, summary)?;
     }
     chunk.column_index.set_boundary_order(boundary_order(&summaries));
-    let whole = PageSummary::of(&column.runs, column);
+    let whole = PageSummary::sum(&summaries);
     let bytes = chunk.sink.into_inner()?;
     let encoding = if dictionary { Encoding::RLE_DICTIONARY } else { Encoding::PLAIN };
     let page_count = |page_type, encoding, count: usize| PageEncodingStats {
@@ -199,6 +199,21 @@ impl<'a> PageSummary<'a> {
             summary.bounds = Some((low.min(value), high.max(value)));
         }
         summary
+    }
+
+    /// That of all pages together.
+    fn sum(pages: &[Self]) -> Self {
+        let mut sum = Self { rows: 0, nulls: 0, value_bytes: 0, bounds: None };
+        for page in pages {
+            sum.rows += page.rows;
+            sum.nulls += page.nulls;
+            sum.value_bytes += page.value_bytes;
+            sum.bounds = match (sum.bounds, page.bounds) {
+                (Some((a, b)), Some((low, high))) => Some((low.min(a), high.max(b))),
+                (bounds, other) => bounds.or(other),
+            };
+        }
+        sum
     }
 
     fn statistics(&self) -> Statistics {

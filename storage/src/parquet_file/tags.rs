@@ -36,21 +36,49 @@ pub(super) struct Dictionary {
     pub(super) plain: Vec<u8>,
     /// Where each value's bytes begin and end.
     ranges: Vec<(usize, usize)>,
-    codes: HashTable<u32>,
+    codes: HashTable<Entry>,
     hasher: FixedState,
+}
+
+/// A value's code, and its hash, so that no value is looked at when the table grows.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    hash: u32,
+    code: u32,
 }
 
 impl TagColumn {
     /// Adds rows of a series with this value.
-    pub(super) fn push(&mut self, value: Option<&str>, rows: usize) {
+    pub(super) fn push(&mut self, value: Option<&[u8]>, rows: usize) {
         if let Some(last) = self.runs.last_mut()
-            && last.code.map(|code| self.dictionary.bytes(code)) == value.map(str::as_bytes)
+            && last.code.map(|code| self.dictionary.bytes(code)) == value
         {
             last.rows += rows;
             return;
         }
-        let code = value.map(|value| self.dictionary.code(value.as_bytes()));
+        let code = value.map(|value| self.dictionary.code(value));
         self.runs.push(Run { code, rows });
+    }
+
+    /// Empties it, and keeps its memory for the next row group.
+    pub(super) fn clear(&mut self) {
+        let Self { dictionary: Dictionary { plain, ranges, codes, hasher: _ }, runs } = self;
+        plain.clear();
+        ranges.clear();
+        codes.clear();
+        runs.clear();
+    }
+
+    /// The least and the greatest value.
+    pub(super) fn bounds(&self) -> Option<(&[u8], &[u8])> {
+        let mut values = self.dictionary.values();
+        let first = values.next()?;
+        Some(values.fold(
+            (first, first),
+            |(low, high), value| {
+                if value > high { (low, value) } else { (low.min(value), high) }
+            },
+        ))
     }
 
     /// The rows without a value.
@@ -106,19 +134,24 @@ impl Dictionary {
     }
 
     /// The code of a value, which gets the next one if it is new.
+    #[expect(clippy::cast_possible_truncation, reason = "half of the hash is kept")]
     fn code(&mut self, value: &[u8]) -> u32 {
-        let hash = self.hasher.hash_one(value);
-        if let Some(code) = self.codes.find(hash, |code| self.bytes(*code) == value) {
-            return *code;
+        let hash = self.hasher.hash_one(value) as u32;
+        let is = |entry: &Entry| entry.hash == hash && self.bytes(entry.code) == value;
+        if let Some(entry) = self.codes.find(spread(hash), is) {
+            return entry.code;
         }
         // A row group has fewer rows than 2^32, a tag value fewer bytes.
         let code = u32::try_from(self.ranges.len()).unwrap_or(u32::MAX);
         self.plain.extend(u32::try_from(value.len()).unwrap_or(u32::MAX).to_le_bytes());
         self.ranges.push((self.plain.len(), self.plain.len() + value.len()));
         self.plain.extend(value);
-        let Self { plain, ranges, codes, hasher } = self;
-        let bytes = |code: u32| ranges.get(code as usize).and_then(|(from, to)| plain.get(*from..*to));
-        codes.insert_unique(hash, code, |code| hasher.hash_one(bytes(*code).unwrap_or_default()));
+        self.codes.insert_unique(spread(hash), Entry { hash, code }, |entry| spread(entry.hash));
         code
     }
+}
+
+/// A kept hash as a table wants it, whose lowest and highest bits must both differ.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }

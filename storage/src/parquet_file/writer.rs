@@ -271,8 +271,8 @@ impl<'a> FileWriter<'a> {
     }
 
     fn write_group(&mut self) -> Result<()> {
-        let (tags, fields) = (self.group.tags.len(), self.fields.len());
-        let group = std::mem::replace(&mut self.group, RowGroup::new(tags, fields));
+        let mut group = std::mem::take(&mut self.group);
+        let (tags, fields) = (group.tags.len(), self.fields.len());
         self.add_stats(&group);
         let field_names = self.arrow.fields().iter().skip(self.arrow.fields().len() - fields);
         let plain: Vec<&str> = field_names
@@ -302,6 +302,8 @@ impl<'a> FileWriter<'a> {
             writer.close()?.append_to_row_group(&mut written)?;
         }
         written.close()?;
+        group.clear();
+        self.group = group;
         Ok(())
     }
 
@@ -325,6 +327,14 @@ impl RowGroup {
         Self { tags, fields: vec![Vec::new(); fields], ..Self::default() }
     }
 
+    /// Empties it, and keeps its memory for the next one.
+    fn clear(&mut self) {
+        (self.rows, self.bytes) = (0, 0);
+        self.tags.iter_mut().for_each(TagColumn::clear);
+        self.fields.iter_mut().for_each(Vec::clear);
+        self.times.clear();
+    }
+
     /// Adds some of `rows`. Tags are copied, values are shared, but those that are taken apart.
     fn push(&mut self, rows: &SortedRows, from: usize, to: usize, fields: &[StoredColumn]) -> Result<()> {
         let first = rows.ends.partition_point(|end| *end as usize <= from);
@@ -334,7 +344,7 @@ impl RowGroup {
             if start >= end {
                 break;
             }
-            let mut present = key.tags().peekable();
+            let mut present = key.tag_bytes().peekable();
             for (position, tag) in self.tags.iter_mut().enumerate() {
                 let value = present.next_if(|(tag, _)| *tag == position).map(|(_, value)| value);
                 tag.push(value, end - start);

@@ -71,6 +71,7 @@ impl SeriesIndex {
             return 0;
         };
         self.forgettings.fetch_add(1, Ordering::Relaxed);
+        self.orders.clear();
         // Aliases first: one that stays has told its series when it was used before the series is looked at.
         for shard in &self.aliases {
             let mut shard = shard.write();
@@ -109,6 +110,7 @@ impl SeriesIndex {
 
     /// Forgets one series; the caller holds `births`.
     pub(super) fn forget_one(&self, hash: u32, id: SeriesId) {
+        self.forgettings.fetch_add(1, Ordering::Relaxed);
         if let Some(shard) = self.keys.get(shard_of(hash))
             && let Ok(entry) = shard.write().find_entry(spread(hash), |entry| entry.id == id.get())
         {

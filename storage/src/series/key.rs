@@ -8,31 +8,55 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
 
-/// A canonical key. Clones share its bytes.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct SeriesKey(Arc<[u8]>);
+/// A canonical key. Clones share its bytes, and so may the keys of many series: see [`KeyBuffer`].
+#[derive(Clone)]
+pub struct SeriesKey {
+    shared: Arc<[u8]>,
+    from: u32,
+    to: u32,
+}
 
 impl SeriesKey {
     /// Takes over bytes that [`canonical_key`] made.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Self {
-        Self(bytes.into())
+        Self { shared: bytes.into(), from: 0, to: u32::try_from(bytes.len()).unwrap_or(u32::MAX) }
+    }
+
+    /// The key in a part of `shared`.
+    pub(super) fn part(shared: &Arc<[u8]>, from: u32, to: u32) -> Self {
+        Self { shared: Arc::clone(shared), from, to }
     }
 
     /// The bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        self.shared.get(self.from as usize..self.to as usize).unwrap_or_default()
+    }
+
+    /// The same key with bytes that it shares with no other key, to be held for long.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        if self.shared.len() == self.as_bytes().len() {
+            self.clone()
+        } else {
+            Self::from_bytes(self.as_bytes())
+        }
     }
 
     /// The tags that the series has: position in the table's schema, and value, in order of position.
     pub fn tags(&self) -> impl Iterator<Item = (usize, &str)> {
-        let tags = Tags { rest: &self.0 };
-        tags.map_while(|(position, value)| Some((position, std::str::from_utf8(value).ok()?)))
+        self.tag_bytes().map_while(|(position, value)| Some((position, std::str::from_utf8(value).ok()?)))
+    }
+
+    /// As [`tags`](Self::tags), for whoever needs no text: it is not looked at.
+    pub(crate) fn tag_bytes(&self) -> impl Iterator<Item = (usize, &[u8])> {
+        Tags { rest: self.as_bytes() }
     }
 
     /// The beginning of the key as numbers: where those of two keys differ, the keys are in the same order.
@@ -43,7 +67,7 @@ impl SeriesKey {
         let mut prefix = [0_u8; 24];
         let mut room = prefix.iter_mut();
         let mut expected = 0;
-        'full: for (position, value) in (Tags { rest: &self.0 }) {
+        'full: for (position, value) in (Tags { rest: self.as_bytes() }) {
             let missing = std::iter::repeat_n(255, position - expected);
             let value = value.iter().map(|byte| byte.saturating_add(1));
             for byte in missing.chain(value).chain(std::iter::once(0)) {
@@ -67,25 +91,44 @@ impl SeriesKey {
     }
 }
 
+impl PartialEq for SeriesKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for SeriesKey {}
+
+impl Hash for SeriesKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
+    }
+}
+
 impl Ord for SeriesKey {
     fn cmp(&self, other: &Self) -> Ordering {
-        // In a merge most keys that meet are equal.
-        if self.0 == other.0 {
-            return Ordering::Equal;
-        }
-        let (mut mine, mut others) = (Tags { rest: &self.0 }, Tags { rest: &other.0 });
-        loop {
-            let order = match (mine.next(), others.next()) {
-                (None, None) => return Ordering::Equal,
-                // Whoever still has a tag where the other has none left stands first: missing is last.
-                (Some(_), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-                // The lower position is a tag that the other key lacks.
-                (Some((p, value)), Some((q, other))) => p.cmp(&q).then_with(|| value.cmp(other)),
-            };
-            if order != Ordering::Equal {
-                return order;
-            }
+        compare(self.as_bytes(), other.as_bytes())
+    }
+}
+
+/// The order of two keys by their bytes.
+pub(super) fn compare(key: &[u8], other: &[u8]) -> Ordering {
+    // In a merge most keys that meet are equal.
+    if key == other {
+        return Ordering::Equal;
+    }
+    let (mut mine, mut others) = (Tags { rest: key }, Tags { rest: other });
+    loop {
+        let order = match (mine.next(), others.next()) {
+            (None, None) => return Ordering::Equal,
+            // Whoever still has a tag where the other has none left stands first: missing is last.
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            // The lower position is a tag that the other key lacks.
+            (Some((p, value)), Some((q, other))) => p.cmp(&q).then_with(|| value.cmp(other)),
+        };
+        if order != Ordering::Equal {
+            return order;
         }
     }
 }
@@ -124,13 +167,19 @@ impl<'a> Iterator for Tags<'a> {
 /// [`Error::LimitExceeded`] when a position or a length does not fit.
 pub fn canonical_key<'a>(tags: impl Iterator<Item = (usize, &'a str)>) -> Result<Vec<u8>> {
     let mut key = Vec::with_capacity(64);
+    put_key(&mut key, tags)?;
+    Ok(key)
+}
+
+/// Appends a canonical key.
+pub(super) fn put_key<'a>(key: &mut Vec<u8>, tags: impl Iterator<Item = (usize, &'a str)>) -> Result<()> {
     for (position, value) in tags {
         let too_long = |_| Error::LimitExceeded("a tag does not fit into a series key".into());
         key.extend_from_slice(&u16::try_from(position).map_err(too_long)?.to_le_bytes());
         key.extend_from_slice(&u32::try_from(value.len()).map_err(too_long)?.to_le_bytes());
         key.extend_from_slice(value.as_bytes());
     }
-    Ok(key)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -10,12 +10,14 @@
 //! - a series is forgotten only when no pin and no frame of the log can refer to it ([`rounds`]), and when nobody
 //!   [keeps](SeriesIndex::keep) it. So the index holds every series that a row of the log needs.
 //!
-//! Locks are taken in the order births, keys or aliases, slots.
+//! Locks are taken in the order births, keys or aliases, slots. Nothing else is locked while orders are.
 
 mod aliases;
 mod forget;
 mod key;
+mod key_buffer;
 mod lookup;
+mod order;
 mod paged;
 mod rounds;
 #[cfg(test)]
@@ -34,7 +36,10 @@ pub use lookup::SeriesLookup;
 pub use paged::Paged;
 pub use rounds::SeriesPin;
 
+pub(crate) use key_buffer::{KeyBuffer, Pushed};
+
 use self::aliases::Aliases;
+use self::order::Orders;
 use self::rounds::Rounds;
 use crate::catalog::DefinitionQueue;
 use crate::error::{Error, Result};
@@ -91,6 +96,11 @@ impl Series {
     pub fn key(&self) -> &SeriesKey {
         &self.key
     }
+
+    /// The canonical key, without a copy.
+    pub(crate) fn into_key(self) -> SeriesKey {
+        self.key
+    }
 }
 
 /// See the module's header.
@@ -103,6 +113,7 @@ pub struct SeriesIndex {
     databases: RwLock<HashMap<Box<str>, u16>>,
     births: Mutex<Births>,
     rounds: Rounds,
+    orders: Orders,
     /// Series that were born or restored since the round began.
     born: AtomicUsize,
     /// Whether a series was refused since the round began.
@@ -164,6 +175,7 @@ impl SeriesIndex {
             databases: RwLock::default(),
             births: Mutex::new(Births { next: 0 }),
             rounds: Rounds::default(),
+            orders: Orders::default(),
             born: AtomicUsize::new(0),
             refuses: AtomicBool::new(false),
             bytes: AtomicUsize::new(0),
@@ -278,8 +290,9 @@ impl SeriesIndex {
         };
         let keys: usize = self.keys.iter().map(|shard| shard.read().allocation_size()).sum();
         let aliases: usize = self.aliases.iter().map(|shard| shard.read().memory_bytes()).sum();
-        self.bytes.store(slots + keys + aliases, Ordering::Relaxed);
-        slots + keys + aliases
+        let bytes = slots + keys + aliases + self.orders.bytes();
+        self.bytes.store(bytes, Ordering::Relaxed);
+        bytes
     }
 
     /// Begins a round: rows that were visible up to `frame` are on their way to files.

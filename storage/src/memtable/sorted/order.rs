@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Chunk, RowFilter};
 use crate::error::{Error, Result};
 use crate::model::TimeRange;
-use crate::series::{Paged, Series, SeriesIndex, SeriesKey};
+use crate::series::{Paged, SeriesIndex, SeriesKey};
 
 /// The place of a row that is not wanted.
 pub(super) const NO_PLACE: u32 = u32::MAX;
@@ -29,37 +29,36 @@ pub(super) fn order(chunks: &[Arc<Chunk>], index: &SeriesIndex, filter: RowFilte
     if !u32::try_from(rows).is_ok_and(|rows| rows < NO_PLACE) {
         return Err(Error::Internal("memtables with 4 billion rows".into()));
     }
-    let mut counts = Counts::of(chunks, filter.times);
-    let mut series = index.get_all(&counts.seen)?;
-    sort_series(&mut series);
+    let Counts { numbers, seen, mut rows_of, of_rows: mut places } = Counts::of(chunks, rows, filter.times);
+    let table = chunks.first().map(|chunk| chunk.batch.table).unwrap_or_default();
+    // Whoever wants all times looks at all of a memtable, as every flush does.
+    let series = index.in_order(table, &seen, filter.times == TimeRange::ALL)?;
     let (mut keys, mut ends) = (Vec::with_capacity(series.len()), Vec::with_capacity(series.len()));
     let mut end = 0;
     for series in series {
-        let slot = counts.slot(series.id.get());
+        let number = numbers.get(series.id.get()).wrapping_sub(1);
+        let Some(next) = rows_of.get_mut(number as usize) else { continue };
         if (filter.series)(&series) {
             let start = end;
-            end += *slot;
-            *slot = start;
-            keys.push(series.key().clone());
+            end += *next;
+            // From here on it is the place of the series' next row.
+            *next = start;
+            keys.push(series.into_key());
             ends.push(end);
         } else {
-            *slot = NO_PLACE;
+            *next = NO_PLACE;
         }
     }
     let mut times = vec![0; end as usize];
-    let mut places = Vec::with_capacity(rows);
-    for_each_row(chunks, filter.times, |row| {
-        let place = row.map_or(NO_PLACE, |(series, time)| {
-            let next = counts.slot(series);
-            let place = *next;
-            if let Some(slot) = times.get_mut(place as usize) {
-                *slot = time;
-                *next += 1;
-            }
-            place
-        });
-        places.push(place);
-    });
+    let of_chunks = chunks.iter().flat_map(|chunk| chunk.batch.times.iter());
+    for (place, time) in places.iter_mut().zip(of_chunks) {
+        let Some(next) = rows_of.get_mut(*place as usize) else { continue };
+        *place = *next;
+        if let Some(slot) = times.get_mut(*place as usize) {
+            *slot = *time;
+            *next += 1;
+        }
+    }
     let mut order = Order { keys, ends, times, places };
     if !order.ascends() {
         order.settle();
@@ -134,54 +133,44 @@ fn place_of(position: usize) -> u32 {
     u32::try_from(position).unwrap_or(NO_PLACE)
 }
 
-/// Rows per series.
+/// The series of the rows.
 struct Counts {
-    /// The least id that occurs.
-    first: u32,
-    /// By id, from the first on.
-    slots: Paged<u32>,
+    /// By id the number of a series, counted from 1; 0 for one that has no row.
+    numbers: Paged<u32>,
     /// The ids that occur, in order of appearance.
     seen: Vec<u32>,
+    /// How many rows each of them has.
+    rows_of: Vec<u32>,
+    /// For each row the place of its series in `seen`; [`NO_PLACE`] for a row that is not wanted.
+    of_rows: Vec<u32>,
 }
 
 impl Counts {
-    /// The counts of the rows within `times`.
-    fn of(chunks: &[Arc<Chunk>], times: TimeRange) -> Self {
-        let ids = || chunks.iter().flat_map(|chunk| chunk.batch.series.iter().copied());
-        let first = ids().min().unwrap_or_default();
-        let mut counts = Self { first, slots: Paged::default(), seen: Vec::new() };
-        for_each_row(chunks, times, |row| {
-            let Some((series, _)) = row else { return };
-            let slot = counts.slot(series);
-            *slot += 1;
-            if *slot == 1 {
-                counts.seen.push(series);
+    /// The series of the rows within `times`.
+    fn of(chunks: &[Arc<Chunk>], rows: usize, times: TimeRange) -> Self {
+        let (min, max) = (times.min.nanos(), times.max.nanos());
+        let (mut seen, mut rows_of) = (Vec::new(), Vec::<u32>::new());
+        let mut numbers = Paged::<u32>::default();
+        let mut of_rows = Vec::with_capacity(rows);
+        for chunk in chunks {
+            for (&series, &time) in chunk.batch.series.iter().zip(chunk.batch.times.iter()) {
+                if time < min || time > max {
+                    of_rows.push(NO_PLACE);
+                    continue;
+                }
+                let number = numbers.get_mut(series);
+                if *number == 0 {
+                    seen.push(series);
+                    rows_of.push(0);
+                    *number = place_of(seen.len());
+                }
+                let place = *number - 1;
+                of_rows.push(place);
+                if let Some(rows) = rows_of.get_mut(place as usize) {
+                    *rows += 1;
+                }
             }
-        });
-        counts
-    }
-
-    /// The slot of a series that occurs.
-    fn slot(&mut self, series: u32) -> &mut u32 {
-        self.slots.get_mut(series - self.first)
-    }
-}
-
-/// Shows the series and time of each row in order of arrival, nothing for a row that is not within `times`.
-fn for_each_row(chunks: &[Arc<Chunk>], times: TimeRange, mut visit: impl FnMut(Option<(u32, i64)>)) {
-    let (min, max) = (times.min.nanos(), times.max.nanos());
-    for chunk in chunks {
-        for (&series, &time) in chunk.batch.series.iter().zip(chunk.batch.times.iter()) {
-            visit((time >= min && time <= max).then_some((series, time)));
         }
+        Self { numbers, seen, rows_of, of_rows }
     }
-}
-
-/// Sorts series by their keys. Most are told apart by the beginning of their keys, which is compared in place;
-/// else each comparison would follow two pointers.
-fn sort_series(series: &mut Vec<Series>) {
-    let mut ranked: Vec<([u64; 3], Series)> =
-        series.drain(..).map(|series| (series.key().order_prefix(), series)).collect();
-    ranked.sort_unstable_by(|(a, first), (b, second)| a.cmp(b).then_with(|| first.key().cmp(second.key())));
-    series.extend(ranked.into_iter().map(|(_, series)| series));
 }

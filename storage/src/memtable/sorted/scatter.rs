@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, PrimitiveArray, new_null_array,
+};
 use arrow::buffer::NullBuffer;
 use arrow::compute::interleave;
 use arrow::datatypes::{Float64Type, Int64Type, UInt64Type};
@@ -28,6 +30,7 @@ pub(super) fn field(chunks: &[Arc<Chunk>], order: &Order, field: &FieldSchema) -
     let found = match (&wide, field.narrow.field_type) {
         (None, FieldType::Float) => vec![(&field.narrow, numbers::<Float64Type>(chunks, order, &narrow)?)],
         (None, FieldType::Integer) => vec![(&field.narrow, numbers::<Int64Type>(chunks, order, &narrow)?)],
+        (None, FieldType::Boolean) => vec![(&field.narrow, booleans(chunks, order, &narrow)?)],
         (None, FieldType::Unsigned) => vec![(&field.narrow, numbers::<UInt64Type>(chunks, order, &narrow)?)],
         _ => {
             let mut columns = vec![(&field.narrow, narrow)];
@@ -39,33 +42,52 @@ pub(super) fn field(chunks: &[Arc<Chunk>], order: &Order, field: &FieldSchema) -
     Ok(present.map(|(column, values)| FieldColumn { column: column.id, values }).collect())
 }
 
-/// A field of one column of numbers: each value goes to its place, a later one over an earlier one. `None` when
-/// there is no value.
+/// A field of one column of numbers. `None` when there is no value.
 fn numbers<T: ArrowPrimitiveType>(
     chunks: &[Arc<Chunk>],
     order: &Order,
     columns: &[Option<ArrayRef>],
 ) -> Result<Option<ArrayRef>> {
-    let mut values = vec![T::default_value(); order.points()];
+    let read = |array: &ArrayRef| array.as_primitive_opt::<T>().cloned();
+    let scattered = scatter(chunks, order, columns, T::default_value(), read, |array, row| {
+        array.values().get(row).copied().unwrap_or_default()
+    })?;
+    let array = |(values, nulls): (Vec<T::Native>, _)| PrimitiveArray::<T>::try_new(values.into(), nulls);
+    Ok(scattered.map(array).transpose()?.map(|array| Arc::new(array) as ArrayRef))
+}
+
+/// A field of booleans. `None` when there is no value.
+fn booleans(chunks: &[Arc<Chunk>], order: &Order, columns: &[Option<ArrayRef>]) -> Result<Option<ArrayRef>> {
+    let read = |array: &ArrayRef| array.as_boolean_opt().cloned();
+    let scattered = scatter(chunks, order, columns, false, read, |array, row| array.value(row))?;
+    Ok(scattered.map(|(values, nulls)| Arc::new(BooleanArray::new(values.into(), nulls)) as ArrayRef))
+}
+
+/// Puts each value at its place, a later one over an earlier one. Gives the values of all points and where there are
+/// any, if not everywhere; `None` when there is no value.
+fn scatter<A: Array, V: Copy>(
+    chunks: &[Arc<Chunk>],
+    order: &Order,
+    columns: &[Option<ArrayRef>],
+    nothing: V,
+    read: impl Fn(&ArrayRef) -> Option<A>,
+    value: impl Fn(&A, usize) -> V,
+) -> Result<Option<(Vec<V>, Option<NullBuffer>)>> {
+    let mut values = vec![nothing; order.points()];
     // Kept only when some row has no value: usually every row has one.
     let everywhere = columns.iter().all(|column| column.as_ref().is_some_and(|c| c.null_count() == 0));
     let mut valid = if everywhere { Vec::new() } else { vec![false; order.points()] };
     for ((_, places), column) in order.places_of(chunks).zip(columns) {
         let Some(column) = column else { continue };
-        let column: &PrimitiveArray<T> = column.as_primitive_opt().ok_or_else(wrong_type)?;
-        if column.null_count() == 0 {
-            for (place, value) in places.iter().zip(column.values()) {
-                put(&mut values, *place, *value);
+        let column = read(column).ok_or_else(wrong_type)?;
+        let nulls = column.nulls().filter(|nulls| nulls.null_count() > 0);
+        for (row, place) in places.iter().enumerate().take(column.len()) {
+            if nulls.is_some_and(|nulls| nulls.is_null(row)) {
+                continue;
             }
+            put(&mut values, *place, value(&column, row));
             if !everywhere {
-                places.iter().for_each(|place| put(&mut valid, *place, true));
-            }
-        } else {
-            for (place, value) in places.iter().zip(column) {
-                if let Some(value) = value {
-                    put(&mut values, *place, value);
-                    put(&mut valid, *place, true);
-                }
+                put(&mut valid, *place, true);
             }
         }
     }
@@ -73,7 +95,7 @@ fn numbers<T: ArrowPrimitiveType>(
         return Ok(None);
     }
     let nulls = (!everywhere).then(|| NullBuffer::from(valid)).filter(|nulls| nulls.null_count() > 0);
-    Ok(Some(Arc::new(PrimitiveArray::<T>::try_new(values.into(), nulls)?)))
+    Ok(Some((values, nulls)))
 }
 
 /// Where the value of a point stands: which of the field's columns, chunk, row.

@@ -1,0 +1,129 @@
+//! Keys that come one after the other, without an allocation of each.
+//!
+//! Whoever walks over such keys in their order reads memory in its order, and takes and drops them by counters that
+//! stay in the cache. A key keeps the memory of its neighbours: [`SeriesKey::detached`] is for one that stays alone.
+
+use std::sync::Arc;
+
+use super::key::{SeriesKey, compare, put_key};
+use crate::error::Result;
+
+/// Bytes of keys that share their memory: enough that their number does not matter, and few for one key to keep.
+const SHARED_BYTES: usize = 1 << 20;
+
+/// Keys in the making, in the order in which they are pushed.
+#[derive(Debug, Default)]
+pub(crate) struct KeyBuffer {
+    keys: Vec<SeriesKey>,
+    /// Where the keys begin and end that are not in `keys` yet, and their bytes.
+    places: Vec<(u32, u32)>,
+    bytes: Vec<u8>,
+}
+
+/// How a pushed key stands to the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    /// It comes after it in the order of keys, or is the first.
+    Later,
+    /// It is the same, and was not added.
+    Same,
+    /// It comes before it.
+    Earlier,
+}
+
+impl KeyBuffer {
+    /// Adds the key of a series with these tags, which are sorted by position, unless it is the last one.
+    ///
+    /// # Errors
+    /// Those of [`canonical_key`](super::canonical_key).
+    pub(crate) fn push_tags<'a>(&mut self, tags: impl Iterator<Item = (usize, &'a str)>) -> Result<Pushed> {
+        let from = self.bytes.len();
+        put_key(&mut self.bytes, tags)?;
+        let key = self.bytes.get(from..).unwrap_or_default();
+        let order = self.last().map_or(std::cmp::Ordering::Greater, |last| compare(key, last));
+        if order.is_eq() {
+            self.bytes.truncate(from);
+            return Ok(Pushed::Same);
+        }
+        self.end_key(from);
+        Ok(if order.is_gt() { Pushed::Later } else { Pushed::Earlier })
+    }
+
+    /// Adds a key.
+    pub(crate) fn push(&mut self, key: &SeriesKey) {
+        let from = self.bytes.len();
+        self.bytes.extend_from_slice(key.as_bytes());
+        self.end_key(from);
+    }
+
+    /// The keys.
+    pub(crate) fn finish(mut self) -> Vec<SeriesKey> {
+        self.share();
+        self.keys
+    }
+
+    fn last(&self) -> Option<&[u8]> {
+        match self.places.last() {
+            Some((from, to)) => self.bytes.get(*from as usize..*to as usize),
+            None => self.keys.last().map(SeriesKey::as_bytes),
+        }
+    }
+
+    fn end_key(&mut self, from: usize) {
+        // One buffer has a little more than a mebibyte, and a key a few kilobytes.
+        let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        self.places.push((place(from), place(self.bytes.len())));
+        if self.bytes.len() >= SHARED_BYTES {
+            self.share();
+        }
+    }
+
+    /// Makes keys of the bytes so far.
+    fn share(&mut self) {
+        let shared: Arc<[u8]> = self.bytes.as_slice().into();
+        self.bytes.clear();
+        self.keys.extend(self.places.drain(..).map(|(from, to)| SeriesKey::part(&shared, from, to)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KeyBuffer, Pushed, SHARED_BYTES};
+    use crate::series::{SeriesKey, canonical_key};
+
+    fn key(tag: &str) -> SeriesKey {
+        SeriesKey::from_bytes(&canonical_key(std::iter::once((0, tag))).unwrap())
+    }
+
+    #[test]
+    fn keys_come_out_as_they_went_in_however_many_share_their_bytes() {
+        let names: Vec<String> = (0..40_000).map(|number| format!("{number:040}")).collect();
+        let (mut tags, mut keys) = (KeyBuffer::default(), KeyBuffer::default());
+        for name in &names {
+            assert_eq!(tags.push_tags(std::iter::once((0, name.as_str()))).unwrap(), Pushed::Later);
+            assert_eq!(tags.push_tags(std::iter::once((0, name.as_str()))).unwrap(), Pushed::Same);
+            keys.push(&key(name));
+        }
+        let expected: Vec<SeriesKey> = names.iter().map(|name| key(name)).collect();
+        assert!(expected.iter().map(|key| key.as_bytes().len()).sum::<usize>() > SHARED_BYTES);
+        assert_eq!(tags.finish(), expected);
+        assert_eq!(keys.finish(), expected);
+    }
+
+    #[test]
+    fn a_key_that_comes_too_early_is_seen() {
+        let mut keys = KeyBuffer::default();
+        keys.push_tags(std::iter::once((0, "b"))).unwrap();
+        assert_eq!(keys.push_tags(std::iter::once((0, "a"))).unwrap(), Pushed::Earlier);
+    }
+
+    #[test]
+    fn a_detached_key_is_the_same_key() {
+        let mut keys = KeyBuffer::default();
+        keys.push(&key("a"));
+        keys.push(&key("b"));
+        let keys = keys.finish();
+        assert_eq!(keys[1].detached(), keys[1]);
+        assert_eq!(keys[1].detached().as_bytes(), key("b").as_bytes());
+    }
+}
