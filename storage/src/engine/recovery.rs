@@ -101,7 +101,8 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
             in_log.extend(decode_definitions(payload)?);
             Ok(())
         })?;
-    let table_store = config.store.open(Arc::clone(&config.disk), &layout.tables(), &layout.cache())?;
+    let (table_store, table_cache) =
+        config.store.open_with_cache(Arc::clone(&config.disk), &layout.tables(), &layout.cache())?;
     let staged = DurableLocalStore::open_on(&layout.staged(), Arc::clone(&config.disk))?;
     let staged_store: Arc<dyn ObjectStore> = Arc::new(staged);
     let restore = |definition: &Definition| match definition {
@@ -155,6 +156,7 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
         expired: Mutex::default(),
         tables: TableLogs::new(Arc::clone(&table_store), app_id),
         table_store,
+        table_cache,
         staged_store,
         config,
     })

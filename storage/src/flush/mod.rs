@@ -17,6 +17,7 @@
 mod publish;
 pub(crate) mod signed;
 pub(crate) mod staging;
+mod sweep;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -117,6 +118,11 @@ impl Flusher {
     /// Waits for the round that runs, and keeps the next from beginning.
     pub(crate) async fn pause(&self) -> Paused {
         Paused(Arc::clone(&self.state).lock_owned().await)
+    }
+
+    /// Trims the log as far as tables and consumers allow.
+    pub(crate) async fn trim(&self) -> Result<()> {
+        self.state.lock().await.trim(&self.shared).await
     }
 
     /// Ends the task, then runs a last round.

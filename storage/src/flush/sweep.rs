@@ -1,0 +1,53 @@
+//! What lies in the staging area and is of no set: copies of files that are in their tables, and what was left half-written.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::{Paused, Set, StagingArea};
+use crate::engine::Shared;
+use crate::error::Result;
+
+/// What a sweep of the staging area has done.
+#[derive(Debug, Default)]
+pub(crate) struct Swept {
+    /// The names of all files there.
+    pub(crate) found: usize,
+    /// Sizes of those that were removed.
+    pub(crate) removed: Vec<u64>,
+    /// Names of those that are in their table and still read.
+    pub(crate) still_read: Vec<String>,
+}
+
+impl Paused {
+    /// Removes what is of no set and read by nobody. No compaction may run: its output lies there, too.
+    ///
+    /// # Errors
+    /// The failure of the disk.
+    pub(crate) fn sweep(&mut self, shared: &Shared) -> Result<Swept> {
+        let area = StagingArea::new(shared);
+        let sets = self.0.rounds.iter().flat_map(|round| &round.sets);
+        let mut wanted = HashSet::new();
+        for set in sets.filter_map(|(_, set)| if let Set::Staged(set) = set { Some(set) } else { None }) {
+            wanted.extend(area.manifest(set)?.map(|(name, _)| name));
+            wanted.extend(set.files.iter().map(|file| file.path.to_string()));
+        }
+        let read = self.0.replaced.iter().filter(|file| Arc::strong_count(file) > 1);
+        let mut swept =
+            Swept { still_read: read.map(|file| file.path.to_string()).collect(), ..Swept::default() };
+        let names = area.disk().list(area.folder())?;
+        swept.found = names.len();
+        for name in names.iter().filter(|name| !wanted.contains(*name)) {
+            if !swept.still_read.contains(name) {
+                swept.removed.push(area.disk().metadata(&area.path_of(name))?.bytes);
+                area.disk().remove(&area.path_of(name))?;
+            }
+        }
+        let is_read = |file: &Arc<_>| Arc::strong_count(file) > 1;
+        self.0.replaced.iter().filter(|file| !is_read(file)).for_each(|file| {
+            shared.disk_use.remove_staged(file);
+        });
+        self.0.replaced.retain(is_read);
+        area.disk().sync_folder(area.folder())?;
+        Ok(swept)
+    }
+}
