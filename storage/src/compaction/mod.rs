@@ -194,7 +194,12 @@ async fn run_jobs_of(
     {
         let day = (job.table, job.date);
         match job::run(shared, job, cancelled).await {
-            Ok(Outcome::Merged) => done += 1,
+            Ok(Outcome::Merged) => {
+                done += 1;
+                if matches!(want, Want::Deleted(_)) {
+                    fail::fail_point!("erasure-between-data-files");
+                }
+            }
             Ok(Outcome::Cancelled) => break,
             Ok(Outcome::Overtaken) => {
                 left_alone.insert(day);

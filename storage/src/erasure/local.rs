@@ -109,6 +109,16 @@ impl Job<'_> {
         Ok(places)
     }
 
+    /// Names the backups that are known.
+    pub(super) fn backups(&self) -> Place {
+        let mut place = Place::new("backups");
+        place.looked_at.files = self.wanted.backups.len() as u64;
+        for backup in &self.wanted.backups {
+            place.keep(backup, "it was taken before, and holds what was deleted until it is dropped");
+        }
+        place
+    }
+
     /// Names what nobody knows of.
     pub(super) fn unknown(&self) -> Result<Place> {
         let mut place = Place::new("unknown files");

@@ -63,6 +63,8 @@ pub struct Wanted {
     pub wait: Duration,
     /// What others keep in the data directory.
     pub neighbours: Vec<Neighbour>,
+    /// The backups that are known, by place and name.
+    pub backups: Vec<String>,
 }
 
 /// A folder or file of the data directory that is not the engine's.
@@ -152,6 +154,7 @@ impl Engine {
         progress.at("other places");
         places.extend(job.neighbours(passing).await?);
         places.push(job.unknown()?);
+        places.push(job.backups());
         Ok(Report {
             up_to: job.up_to.get(),
             begun_unix_millis: begun,
@@ -201,7 +204,7 @@ impl<'a> Job<'a> {
             snapshot.tables().map(|(_, view)| view.memory_rows()).sum()
         };
         place.looked_at = Amount { files: 0, bytes };
-        place.removed = Amount { files: 0, bytes };
+        place.rewritten = place.looked_at;
         place.note(format!("{rows} rows were in memtables"));
         self.engine.flush().await?;
         Ok(place)
