@@ -245,6 +245,9 @@ fn replay(
         let (_, batches) = decode_group(payload)?;
         let explained = batches.into_iter().map(|batch| shared.explained(batch, &mut unexplained));
         let batches = explained.collect::<Result<Vec<_>>>()?;
+        if batches.iter().any(|batch| !batch.is_empty()) {
+            shared.tap.owe(header.number);
+        }
         let mut missing = Vec::new();
         for (sequence, batch) in batch_sequences(header.sequence, batches.len()).zip(&batches) {
             let is_missing = |change: &Change<'_>| match change {

@@ -95,10 +95,8 @@ impl Shared {
 
     /// `frame`, or as far as the consumers of the tap have come.
     fn not_needed_up_to(&self, frame: FrameNumber) -> FrameNumber {
-        let checkpoint = self.tap.checkpoint();
-        let log = self.log.lock();
-        let frame = log.past_empty(frame);
-        checkpoint.map_or(frame, |checkpoint| log.past_empty(checkpoint).min(frame))
+        let frame = self.log.lock().past_empty(frame);
+        self.tap.not_needed_up_to(frame)
     }
 
     /// Trims the log up to `frame`, as far as the consumers of the tap have come.
