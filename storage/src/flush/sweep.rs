@@ -10,7 +10,7 @@ use crate::error::Result;
 /// What a sweep of the staging area has done.
 #[derive(Debug, Default)]
 pub(crate) struct Swept {
-    /// The names of all files there.
+    /// Number of files there.
     pub(crate) found: usize,
     /// Sizes of those that were removed.
     pub(crate) removed: Vec<u64>,
@@ -42,11 +42,14 @@ impl Paused {
                 area.disk().remove(&area.path_of(name))?;
             }
         }
-        let is_read = |file: &Arc<_>| Arc::strong_count(file) > 1;
-        self.0.replaced.iter().filter(|file| !is_read(file)).for_each(|file| {
-            shared.disk_use.remove_staged(file);
+        // One that was read when it was looked at is still there.
+        self.0.replaced.retain(|file| {
+            let is_there = swept.still_read.iter().any(|name| name == file.path.as_ref());
+            if !is_there {
+                shared.disk_use.remove_staged(file);
+            }
+            is_there
         });
-        self.0.replaced.retain(is_read);
         area.disk().sync_folder(area.folder())?;
         Ok(swept)
     }
