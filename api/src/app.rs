@@ -33,6 +33,7 @@ use tokio::task::JoinHandle;
 
 use crate::backups::Backups;
 use crate::config::{Config, ConfigError, MemoryPlan, Recovery};
+use crate::erasures::Erasures;
 use crate::metrics::{AlertingMetrics, EngineMetrics, MqttMetrics, StoreMetrics};
 use crate::routes;
 use crate::server::Server;
@@ -183,7 +184,9 @@ impl App {
         surface.doors.open_writes(intake.clone());
         let mqtt = start_mqtt(config, &surface, intake).await?;
         tracing::info!(addr = %mqtt.addr, "MQTT listens");
-        surface.doors.open_backups(Arc::new(Backups::new(engine.clone(), &alerting, config)));
+        let backups = Arc::new(Backups::new(engine.clone(), &alerting, config));
+        surface.doors.open_backups(Arc::clone(&backups));
+        surface.doors.open_erasures(Arc::new(Erasures::new(engine.clone(), backups, config)));
         // 6. Everything runs.
         surface.readiness.release("engine");
         tracing::info!("ready");
@@ -224,6 +227,10 @@ impl App {
         }
         if !self.http.stop(self.drain_timeout).await {
             tracing::warn!("requests were cut because they outlasted http.drain_timeout");
+        }
+        // The next one finishes what it has begun.
+        if let Ok(erasures) = self.surface.doors.erasures() {
+            erasures.stop().await;
         }
         // What is not finished is no backup, and holds the log.
         if let Ok(backups) = self.surface.doors.backups() {

@@ -11,6 +11,7 @@ use ingest::intake::Intake;
 use query::QueryService;
 
 use crate::backups::Backups;
+use crate::erasures::Erasures;
 
 /// How long a client is asked to wait for the replay of the log. One second: replay of a full log takes some.
 pub const OPENING_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -32,6 +33,7 @@ struct Parts {
     queries: OnceLock<Arc<QueryService>>,
     alerting: OnceLock<Arc<Alerting>>,
     backups: OnceLock<Arc<Backups>>,
+    erasures: OnceLock<Arc<Erasures>>,
 }
 
 impl Doors {
@@ -53,6 +55,19 @@ impl Doors {
     /// Lets backups be taken. False, and without effect, when they were let before.
     pub fn open_backups(&self, backups: Arc<Backups>) -> bool {
         self.parts.backups.set(backups).is_ok()
+    }
+
+    /// Lets deletes be erased. False, and without effect, when they were let before.
+    pub fn open_erasures(&self, erasures: Arc<Erasures>) -> bool {
+        self.parts.erasures.set(erasures).is_ok()
+    }
+
+    /// Erasures.
+    ///
+    /// # Errors
+    /// [`Closed`] until they are open.
+    pub fn erasures(&self) -> Result<&Erasures, Closed> {
+        self.parts.erasures.get().map(Arc::as_ref).ok_or(Closed)
     }
 
     /// Backups.

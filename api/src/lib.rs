@@ -13,6 +13,7 @@ pub mod budget;
 pub mod cli;
 pub mod config;
 pub mod doors;
+pub mod erasures;
 pub mod error;
 #[cfg(feature = "failpoints")]
 pub mod failpoints;

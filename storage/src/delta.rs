@@ -14,6 +14,7 @@
 
 mod action;
 mod attested;
+mod history;
 mod parts;
 mod retire;
 mod tables;

@@ -13,6 +13,7 @@ pub mod compaction;
 pub mod delta;
 pub mod disk;
 pub mod engine;
+pub mod erasure;
 mod error;
 mod flush;
 pub mod last_value;

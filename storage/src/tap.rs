@@ -47,6 +47,8 @@ pub struct Tap {
     consumers: Mutex<Vec<Arc<Queue>>>,
     /// Names of consumers that will subscribe: until then they are owed the whole log.
     expected: Mutex<Vec<&'static str>>,
+    /// The newest frame with something for consumers.
+    owed: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -80,7 +82,7 @@ impl Tap {
     /// the start could trim what a consumer that subscribes a moment later has not seen.
     #[must_use]
     pub fn expecting(consumers: Vec<&'static str>) -> Self {
-        Self { consumers: Mutex::default(), expected: Mutex::new(consumers) }
+        Self { expected: Mutex::new(consumers), ..Self::default() }
     }
 
     /// Adds a consumer whose durable state reaches `checkpoint`. It is owed every group after that frame:
@@ -133,6 +135,21 @@ impl Tap {
         }
         let consumers = self.consumers.lock();
         consumers.iter().map(|q| FrameNumber::new(q.checkpoint.load(Ordering::Acquire))).min()
+    }
+
+    /// Says that a frame has something for consumers. Called before its rows are visible.
+    pub(crate) fn owe(&self, frame: FrameNumber) {
+        self.owed.fetch_max(frame.get(), Ordering::AcqRel);
+    }
+
+    /// `frame`, which is visible, or as far as every consumer's state is durable. Who has seen the newest frame that has
+    /// something for it needs none of those that follow.
+    pub(crate) fn not_needed_up_to(&self, frame: FrameNumber) -> FrameNumber {
+        match self.checkpoint() {
+            Some(checkpoint) if checkpoint.get() < self.owed.load(Ordering::Acquire) => checkpoint.min(frame),
+            Some(checkpoint) if !self.expected.lock().is_empty() => checkpoint.min(frame),
+            _ => frame,
+        }
     }
 
     /// Asks the consumers whose durable state does not reach `frame` to make it so, once they have taken what waits.
@@ -247,5 +264,19 @@ mod tests {
         assert_eq!(tap.checkpoint(), Some(FrameNumber::new(5)));
         first.checkpointed(FrameNumber::new(9));
         assert_eq!(tap.checkpoint(), Some(FrameNumber::new(7)));
+    }
+
+    #[test]
+    fn what_follows_the_last_frame_for_consumers_is_held_by_none() {
+        let tap = Tap::expecting(vec!["first"]);
+        let frame = FrameNumber::new;
+        tap.owe(frame(7));
+        assert_eq!(tap.not_needed_up_to(frame(9)), frame(0), "one that comes is owed everything");
+        let first = tap.subscribe("first", frame(5), 1);
+        assert_eq!(tap.not_needed_up_to(frame(9)), frame(5));
+        first.checkpointed(frame(7));
+        assert_eq!(tap.not_needed_up_to(frame(9)), frame(9));
+        tap.owe(frame(10));
+        assert_eq!(tap.not_needed_up_to(frame(10)), frame(7));
     }
 }

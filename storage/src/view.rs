@@ -9,7 +9,7 @@
 //! (DEL-1); what it sealed waits here for the next flush.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -24,6 +24,8 @@ pub struct View {
     state: RwLock<Arc<State>>,
     /// What deletes have sealed and no flush has taken yet, in order. It is locked after `state`.
     sealed_by_deletes: Mutex<SealedTables>,
+    /// Files that tables do not have any more, as long as a snapshot may read them.
+    gone: Mutex<Vec<Weak<DataFile>>>,
 }
 
 /// Sealed memtables, in the order of their seals.
@@ -289,6 +291,18 @@ impl View {
             .partition(|it| !is_found(it) || table.needs(it));
         table.tombstones = needed;
         settled
+    }
+
+    /// Notes files that have left a table's view.
+    pub(crate) fn note_gone(&self, files: &[Arc<DataFile>]) {
+        let mut gone = self.gone.lock();
+        gone.retain(|file| file.strong_count() > 0);
+        gone.extend(files.iter().map(Arc::downgrade));
+    }
+
+    /// The files that no table has any more and that somebody may still read.
+    pub(crate) fn still_read(&self) -> Vec<Arc<DataFile>> {
+        self.gone.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Changes one table's view; the change is visible as a whole.

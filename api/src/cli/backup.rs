@@ -2,7 +2,6 @@
 //!
 //! Invariant: the exit code is 0 only when the backup is whole at its place.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command};
@@ -11,23 +10,20 @@ use storage::backup::{Counts, Destination, Manifest, Place, Progress, back_up};
 use storage::engine::{Engine, EngineConfig, is_in_use};
 use storage::stream;
 
-use super::progress::{LOOK_EVERY, Shown, line, mebibytes, watched};
+use super::asked::{self, Asked};
+use super::progress::{Shown, line, mebibytes, watched};
 use super::{Failure, host, load, print, with_settings};
 use crate::app;
 use crate::config::Config;
-use crate::health_client::{self, Answer, Question};
+use crate::health_client;
 
 const ABOUT: &str = "Back up everything of one moment: log, tables, registry, rules and alerts. A running engine is asked \
                      to, the data directory of a stopped one is read here. Data files that the place has are not copied \
                      again";
 
-/// How often an engine that does not answer is asked again: it may be busy, and the backup goes on.
-const PATIENCE: u32 = 20;
-
 /// What the engine says of a backup.
 #[derive(Deserialize)]
 struct Job {
-    id: u64,
     status: String,
     stage: String,
     files: u64,
@@ -42,23 +38,16 @@ struct Job {
 pub(super) fn command() -> Command {
     let place = "A folder, or s3://BUCKET/PREFIX on the server of [store]";
     let to = Arg::new("to").long("to").value_name("DEST").required(true).help(place);
-    let url = Arg::new("url").long("url").value_name("URL").help(
-        "The running engine, such as http://127.0.0.1:8181 [default: where the configuration says it listens, if it runs]",
-    );
     let keep = Arg::new("keep")
         .long("keep")
         .value_name("COUNT")
         .value_parser(clap::value_parser!(u32).range(1..))
         .help("Afterwards drop all but the newest COUNT backups [default: keep all]");
-    let token = Arg::new("token-file")
-        .long("token-file")
-        .value_name("FILE")
-        .value_parser(clap::value_parser!(PathBuf))
-        .help("A file with the token for the engine [default: BUSBAR_TOKEN, if set]");
     let of = Arg::new("place").value_name("DEST").required(true).help(place);
     let list = with_settings(Command::new("list").about("List the backups at a place, oldest first")).arg(of);
     with_settings(Command::new("backup").about(ABOUT))
-        .args([to, url, keep, token])
+        .args([to, keep])
+        .args(asked::arguments())
         .subcommand(list)
         .subcommand_negates_reqs(true)
         .args_conflicts_with_subcommands(true)
@@ -76,16 +65,13 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let named = matches.get_one::<String>("url").map(|url| host(url)).transpose()?;
     let running = is_in_use(&config.data_dir).then(|| health_client::reachable(config.http.addr).to_string());
     match named.or(running) {
-        Some(host) => {
-            let token = token(matches)?;
-            runtime.block_on(Asked { host, token }.take(&to, keep))
-        }
+        Some(host) => runtime.block_on(ask(&Asked::new(host, matches)?, &to, keep)),
         None => runtime.block_on(take(&config, &to, keep)),
     }
 }
 
 /// The place as the engine sees it: it was started in another folder.
-fn absolute(to: &str) -> Result<String, Failure> {
+pub(super) fn absolute(to: &str) -> Result<String, Failure> {
     if to.contains("://") {
         return Ok(to.to_owned());
     }
@@ -93,74 +79,19 @@ fn absolute(to: &str) -> Result<String, Failure> {
     path.into_os_string().into_string().map_err(|path| format!("{path:?} is not UTF-8").into())
 }
 
-fn token(matches: &ArgMatches) -> Result<Option<String>, Failure> {
-    let text = match matches.get_one::<PathBuf>("token-file") {
-        Some(file) => {
-            let text = std::fs::read_to_string(file);
-            Some(text.map_err(|error| format!("cannot read the token in {}: {error}", file.display()))?)
-        }
-        None => std::env::var("BUSBAR_TOKEN").ok(),
+/// Asks a running engine for a backup.
+async fn ask(engine: &Asked, to: &str, keep: Option<usize>) -> Result<ExitCode, Failure> {
+    let body = serde_json::json!({ "to": to, "keep": keep });
+    let mut shown = Shown::default();
+    let show = |job: &serde_json::Value| {
+        let line = Job::deserialize(job).map(|job| job.line());
+        shown.show(line.unwrap_or_default());
     };
-    let text = text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
-    match text {
-        Some(text) if !text.bytes().all(|byte| byte.is_ascii_graphic()) => {
-            Err("the token is not one line of ASCII".into())
-        }
-        text => Ok(text),
+    let job: Job = serde_json::from_value(engine.job("/api/v1/backups", &body, show).await?)?;
+    match job.backup {
+        Some(backup) => print(&format!("{backup}\n")),
+        None => Err(format!("there is no backup: {}", job.error.unwrap_or(job.status)).into()),
     }
-}
-
-/// An engine that is asked.
-struct Asked {
-    host: String,
-    token: Option<String>,
-}
-
-impl Asked {
-    async fn take(&self, to: &str, keep: Option<usize>) -> Result<ExitCode, Failure> {
-        let body = serde_json::json!({ "to": to, "keep": keep }).to_string();
-        let answer = self.send("POST", "/api/v1/backups", Some(&body)).await;
-        let answer = answer.map_err(|error| format!("no engine answers at {}: {error}", self.host))?;
-        let mut job = job(&answer)?;
-        let (path, mut shown, mut unanswered) = (format!("/api/v1/backups/{}", job.id), Shown::default(), 0);
-        while job.status == "running" {
-            shown.show(job.line());
-            tokio::time::sleep(LOOK_EVERY).await;
-            job = match self.send("GET", &path, None).await {
-                Ok(answer) => {
-                    unanswered = 0;
-                    self::job(&answer)?
-                }
-                Err(error) if unanswered == PATIENCE => {
-                    return Err(format!("the engine does not answer any more: {error}").into());
-                }
-                Err(_) => {
-                    unanswered += 1;
-                    job
-                }
-            };
-        }
-        shown.show(job.line());
-        match job.backup {
-            Some(backup) => print(&format!("{backup}\n")),
-            None => Err(format!("there is no backup: {}", job.error.unwrap_or(job.status)).into()),
-        }
-    }
-
-    async fn send(&self, method: &str, path: &str, body: Option<&str>) -> std::io::Result<Answer> {
-        health_client::send(&self.host, Question { method, path, token: self.token.as_deref(), body }).await
-    }
-}
-
-/// The backup that an answer is about.
-fn job(answer: &Answer) -> Result<Job, Failure> {
-    if matches!(answer.status, 200 | 202) {
-        return Ok(serde_json::from_str(&answer.body)?);
-    }
-    let problem: serde_json::Value = serde_json::from_str(&answer.body).unwrap_or_default();
-    let text = |name: &str| problem.get(name).and_then(serde_json::Value::as_str).map(str::to_owned);
-    let detail = text("detail").or_else(|| text("error")).unwrap_or_else(|| answer.body.clone());
-    Err(format!("the engine answers {}: {detail}", answer.status).into())
 }
 
 impl Job {
@@ -212,26 +143,12 @@ fn described(manifest: &Manifest) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use super::{LOOK_EVERY, PATIENCE, absolute, job};
-    use crate::health_client::Answer;
+    use super::absolute;
 
     #[test]
     fn a_place_is_named_from_the_root() {
         assert_eq!(absolute("s3://bucket/a").unwrap(), "s3://bucket/a");
         assert_eq!(absolute("/a/b").unwrap(), "/a/b");
         assert!(absolute("b").unwrap().starts_with('/'));
-    }
-
-    #[test]
-    fn a_refusal_says_why() {
-        let refused = Answer { status: 409, body: r#"{"detail":"backup 3 is running"}"#.into() };
-        assert_eq!(job(&refused).err().unwrap().to_string(), "the engine answers 409: backup 3 is running");
-    }
-
-    #[test]
-    fn an_engine_may_be_silent_for_some_seconds() {
-        assert!(LOOK_EVERY * PATIENCE >= Duration::from_secs(10));
     }
 }

@@ -7,6 +7,7 @@ mod databases;
 mod delete_v2;
 mod deletes;
 mod envelope;
+mod erasures;
 mod extract;
 mod health;
 mod lines;

@@ -9,7 +9,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{alerts, backups, databases, deletes, registry, rules, tables};
+use super::{alerts, backups, databases, deletes, erasures, registry, rules, tables};
 use crate::surface::Surface;
 
 #[derive(OpenApi)]
@@ -34,6 +34,8 @@ pub fn router(surface: &Surface, registry: &Arc<Registry>) -> Router {
         .routes(routes!(deletes::create))
         .routes(routes!(backups::list, backups::start))
         .routes(routes!(backups::read))
+        .routes(routes!(erasures::list, erasures::start))
+        .routes(routes!(erasures::read))
         .with_state(surface.clone());
     let (router, description) = OpenApiRouter::with_openapi(Description::openapi())
         .nest("/api/v1", registry::router().with_state(Arc::clone(registry)).merge(own))

@@ -13,6 +13,7 @@
 
 mod backup;
 mod deletes;
+mod erase;
 mod failpoints;
 mod journal;
 mod kill;

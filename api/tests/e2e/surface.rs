@@ -215,6 +215,8 @@ async fn the_description_lists_the_routes_and_they_exist() {
         "alerts/history",
         "backups",
         "backups/{id}",
+        "erasures",
+        "erasures/{id}",
     ] {
         assert!(paths.contains_key(&format!("/api/v1/{path}")), "{path} is missing: {:?}", paths.keys());
     }

@@ -140,6 +140,7 @@ async fn publish(shared: &Shared, job: &Job, staged: Option<&DataFile>) -> Resul
     }
     fail::fail_point!("compacted-after-commit");
     shared.view.change(job.table, |view| show(view, &job.inputs, added));
+    shared.view.note_gone(&job.inputs);
     drop(table);
     Ok(Outcome::Merged)
 }

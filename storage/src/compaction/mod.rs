@@ -28,7 +28,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex as SyncMutex;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use tokio::task::JoinHandle;
 
 pub(crate) use self::pace::Pace;
@@ -38,7 +38,7 @@ use self::plan::{Job, Want};
 use crate::clock;
 use crate::engine::Shared;
 use crate::error::Result;
-use crate::model::TableId;
+use crate::model::{Sequence, TableId};
 use crate::tombstone::stored;
 use crate::vacuum;
 
@@ -129,6 +129,18 @@ impl Compactor {
         run_jobs(&self.shared, &self.turn, &self.cancelled, want).await
     }
 
+    /// Writes anew the files of some tables that hold rows which deletes up to `delete` hide, and nothing else.
+    pub(crate) async fn apply_deletes(&self, delete: Sequence, tables: &HashSet<TableId>) -> Result<usize> {
+        let want = Want::Deleted(delete);
+        let of_tables = |table: TableId| tables.contains(&table);
+        run_jobs_of(&self.shared, &self.turn, &self.cancelled, want, &of_tables).await
+    }
+
+    /// Waits for the job that runs, and keeps the next from beginning.
+    pub(crate) async fn pause(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.turn).lock_owned().await
+    }
+
     /// Stops what runs, and ends the task.
     pub(crate) async fn stop(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
@@ -177,16 +189,31 @@ async fn run_jobs(
     cancelled: &Arc<AtomicBool>,
     want: Want,
 ) -> Result<usize> {
+    run_jobs_of(shared, turn, cancelled, want, &|_| true).await
+}
+
+async fn run_jobs_of(
+    shared: &Arc<Shared>,
+    turn: &Mutex<()>,
+    cancelled: &Arc<AtomicBool>,
+    want: Want,
+    tables: &(dyn Fn(TableId) -> bool + Sync),
+) -> Result<usize> {
     let _turn = turn.lock().await;
     let (mut done, mut failures) = (0, Vec::new());
     // Days whose job failed or was overtaken: a damaged file must not keep all others from being merged.
     let mut left_alone = HashSet::new();
     while failures.len() < FAILURES_OF_A_RUN
-        && let Some(job) = next_job(shared, want, &left_alone)
+        && let Some(job) = next_job(shared, want, &left_alone, tables)
     {
         let day = (job.table, job.date);
         match job::run(shared, job, cancelled).await {
-            Ok(Outcome::Merged) => done += 1,
+            Ok(Outcome::Merged) => {
+                done += 1;
+                if matches!(want, Want::Deleted(_)) {
+                    fail::fail_point!("erasure-between-data-files");
+                }
+            }
             Ok(Outcome::Cancelled) => break,
             Ok(Outcome::Overtaken) => {
                 left_alone.insert(day);
@@ -202,12 +229,18 @@ async fn run_jobs(
 }
 
 /// The most useful job of all tables: the newest day comes first, because it is asked for most.
-fn next_job(shared: &Shared, want: Want, left_alone: &HashSet<(TableId, i32)>) -> Option<Job> {
+fn next_job(
+    shared: &Shared,
+    want: Want,
+    left_alone: &HashSet<(TableId, i32)>,
+    tables: &dyn Fn(TableId) -> bool,
+) -> Option<Job> {
     let now_ms = clock::now().unix_millis();
     let snapshot = shared.view.snapshot();
     let config = &shared.config.compaction;
     snapshot
         .tables()
+        .filter(|(table, _)| tables(*table))
         .filter_map(|(table, view)| {
             let others = view.files.iter().filter(|file| !left_alone.contains(&(table, file.date)));
             let others: Vec<_> = others.cloned().collect();

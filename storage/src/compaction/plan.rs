@@ -61,6 +61,8 @@ pub(super) enum Want {
     Due,
     /// Everything, as if all days had settled.
     All,
+    /// What deletes up to this one hide rows of.
+    Deleted(Sequence),
 }
 
 /// The next job of a table whose files are `files`, oldest first, and of which `tombstones` hide rows.
@@ -79,10 +81,16 @@ pub(super) fn next_job(
     days.into_iter().rev().find_map(|(date, files)| {
         let merged = match want {
             Want::All => all(&files, config),
+            Want::Deleted(_) => None,
             Want::Due if is_settled(&files, now_ms, config.settle) => settled(&files, config),
             Want::Due => filling(&files, config),
         };
-        let inputs = merged.or_else(|| touched(&files, tombstones))?;
+        let asked = match want {
+            Want::Deleted(last) => tombstones.partition_point(|tombstone| tombstone.sequence <= last),
+            Want::Due | Want::All => tombstones.len(),
+        };
+        let asked = tombstones.get(..asked).unwrap_or_default();
+        let inputs = merged.or_else(|| touched(&files, asked))?;
         let inputs = inputs.iter().map(|file| Arc::clone(file)).collect();
         Some(Job { table, date, inputs, tombstones: tombstones.to_vec() })
     })

@@ -132,6 +132,9 @@ impl Durable<'_> {
     pub fn publish(self) -> Visible {
         let Appended { committer, frame, sequence, batches, pin } = self.appended;
         let shared = &committer.shared;
+        if batches.iter().any(|batch| !batch.is_empty()) {
+            shared.tap.owe(frame);
+        }
         let sequences = batch_sequences(sequence, batches.len());
         let changes =
             sequences.zip(&batches).flat_map(|(s, batch)| batch.changes().map(move |change| (s, change)));

@@ -29,15 +29,33 @@ pub(super) fn save(shared: &Shared) -> Result<()> {
     let path = Layout(&shared.config.data_dir).definitions();
     let mut logged = shared.logged.lock();
     if is_mostly_dead(shared, disk, &path)? {
-        let series = shared.series.held().into_iter();
-        let series =
-            series.map(|(id, table, key)| Definition::Series { id, table, key: key.as_bytes().into() });
-        rewrite(disk, &path, shared.catalog.definitions().into_iter().chain(series))?;
+        rewrite_held(shared, disk, &path)?;
     } else {
         append(disk, &path, &logged)?;
     }
     *logged = EncodedDefinitions::default();
     Ok(())
+}
+
+/// Writes `definitions.log` anew, whatever part of it is dead. `false`, and it is only added to, if it says that
+/// definitions were lost.
+pub(super) fn renew(shared: &Shared) -> Result<bool> {
+    if shared.has_lost_definitions {
+        save(shared)?;
+        return Ok(false);
+    }
+    let disk = &*shared.config.disk;
+    let mut logged = shared.logged.lock();
+    rewrite_held(shared, disk, &Layout(&shared.config.data_dir).definitions())?;
+    *logged = EncodedDefinitions::default();
+    Ok(true)
+}
+
+/// Writes the file anew from catalog and index.
+fn rewrite_held(shared: &Shared, disk: &dyn Disk, path: &Path) -> Result<()> {
+    let series = shared.series.held().into_iter();
+    let series = series.map(|(id, table, key)| Definition::Series { id, table, key: key.as_bytes().into() });
+    rewrite(disk, path, shared.catalog.definitions().into_iter().chain(series))
 }
 
 /// Whether less than half of the file is of series that the index still holds. A file that says that definitions

@@ -107,6 +107,16 @@ impl Engine {
         &self.shared
     }
 
+    /// What moves rows to files.
+    pub(crate) fn flusher(&self) -> &Flusher {
+        &self.flusher
+    }
+
+    /// What merges files.
+    pub(crate) fn compactor(&self) -> &Compactor {
+        &self.compactor
+    }
+
     /// What keeps the directory for this process.
     pub(crate) fn lock(&self) -> Arc<lock::DirectoryLock> {
         Arc::clone(&self.lock)

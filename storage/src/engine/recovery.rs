@@ -101,7 +101,8 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
             in_log.extend(decode_definitions(payload)?);
             Ok(())
         })?;
-    let table_store = config.store.open(Arc::clone(&config.disk), &layout.tables(), &layout.cache())?;
+    let (table_store, table_cache) =
+        config.store.open_with_cache(Arc::clone(&config.disk), &layout.tables(), &layout.cache())?;
     let staged = DurableLocalStore::open_on(&layout.staged(), Arc::clone(&config.disk))?;
     let staged_store: Arc<dyn ObjectStore> = Arc::new(staged);
     let restore = |definition: &Definition| match definition {
@@ -158,6 +159,7 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
         expired: Mutex::default(),
         tables: TableLogs::new(Arc::clone(&table_store), app_id),
         table_store,
+        table_cache,
         staged_store,
         config,
     })
@@ -246,6 +248,9 @@ fn replay(
         let (_, batches) = decode_group(payload)?;
         let explained = batches.into_iter().map(|batch| shared.explained(batch, &mut unexplained));
         let batches = explained.collect::<Result<Vec<_>>>()?;
+        if batches.iter().any(|batch| !batch.is_empty()) {
+            shared.tap.owe(header.number);
+        }
         let mut missing = Vec::new();
         for (sequence, batch) in batch_sequences(header.sequence, batches.len()).zip(&batches) {
             let is_missing = |change: &Change<'_>| match change {

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::last_value::LastValues;
 use crate::log::{EncodedDefinitions, Epoch, LogWriter};
 use crate::model::{FilePlace, FrameNumber, TableId, TableSchema};
-use crate::object::VerifiedStore;
+use crate::object::{CachedStore, VerifiedStore};
 use crate::retention::Dropped;
 use crate::series::SeriesIndex;
 use crate::tap::Tap;
@@ -69,6 +69,8 @@ pub(crate) struct Shared {
     /// What has expired and was dropped since the start.
     pub(crate) expired: Mutex<Dropped>,
     pub(crate) table_store: Arc<dyn ObjectStore>,
+    /// The cache of a remote table store, if there is one.
+    pub(crate) table_cache: Option<CachedStore>,
     pub(crate) staged_store: Arc<dyn ObjectStore>,
     /// The two stores for readers of data files.
     pub(crate) verified_tables: Arc<VerifiedStore>,
@@ -103,7 +105,8 @@ impl Shared {
 
     /// `frame`, or as far as the consumers of the tap have come.
     fn not_needed_up_to(&self, frame: FrameNumber) -> FrameNumber {
-        self.tap.checkpoint().map_or(frame, |checkpoint| checkpoint.min(frame))
+        let frame = self.log.lock().past_empty(frame);
+        self.tap.not_needed_up_to(frame)
     }
 
     /// Trims the log up to `frame`, as far as the consumers of the tap have come.
@@ -132,6 +135,12 @@ impl Shared {
     pub(crate) fn log_must_go(&self) -> bool {
         let bound = self.config.log_bytes.min(self.config.disk_limit / LOG_PART_OF_DISK);
         self.disk_use.log_bytes() >= bound || self.is_disk_full() || self.series.is_over_room()
+    }
+
+    /// Writes the definitions beside the log anew, of what the index holds. `false`, and they are only added to, where
+    /// they say that some were lost.
+    pub(crate) fn renew_definitions(&self) -> Result<bool> {
+        definitions::renew(self)
     }
 
     /// Whether log and staged files take as much of the disk as they may.

@@ -102,7 +102,7 @@ impl Node {
     }
 
     /// Commits a delete of the rows of a host, or of all, within some times.
-    fn delete(&mut self, tables: &[&str], host: Option<&str>, (min, max): (i64, i64)) {
+    pub(crate) fn delete(&mut self, tables: &[&str], host: Option<&str>, (min, max): (i64, i64)) {
         let delete = Delete {
             tables: tables.iter().map(|table| self.schema(table).id).collect(),
             times: TimeRange::new(Timestamp::from_nanos(min), Timestamp::from_nanos(max)),
@@ -169,7 +169,7 @@ pub(crate) fn rows(all: &[Row]) -> Rows {
     all.iter().map(|(host, time, value)| (((*host).to_owned(), *time), *value)).collect()
 }
 
-const DAY: i64 = 86_400_000_000_000;
+pub(crate) const DAY: i64 = 86_400_000_000_000;
 
 #[tokio::test]
 async fn rows_move_from_memory_to_table_files_and_stay_the_same() {

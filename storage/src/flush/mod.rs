@@ -24,6 +24,7 @@ mod round;
 mod runs;
 pub(crate) mod signed;
 pub(crate) mod staging;
+mod sweep;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -99,6 +100,23 @@ impl Flusher {
     /// Waits for the round that runs, and keeps the next from beginning.
     pub(crate) async fn pause(&self) -> Paused {
         Paused(Arc::clone(&self.state).lock_owned().await)
+    }
+
+    /// Waits until no runs are being merged either.
+    pub(crate) async fn pause_merging(&self) -> Result<Paused> {
+        loop {
+            let paused = self.pause().await;
+            if !paused.0.is_merging() {
+                return Ok(paused);
+            }
+            drop(paused);
+            self.flush().await?;
+        }
+    }
+
+    /// Trims the log as far as tables and consumers allow.
+    pub(crate) async fn trim(&self) -> Result<()> {
+        self.state.lock().await.trim(&self.shared).await
     }
 
     /// Ends the task, then runs a last round. Runs stay staged: merging them would make the end wait.

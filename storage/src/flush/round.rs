@@ -59,7 +59,7 @@ pub(super) struct State {
     /// All rows up to this frame are in tables.
     published: FrameNumber,
     /// Staged files that are in a table now; removed from the disk when no snapshot refers to them.
-    replaced: Vec<Arc<DataFile>>,
+    pub(super) replaced: Vec<Arc<DataFile>>,
 }
 
 #[derive(Debug)]
@@ -90,6 +90,11 @@ impl State {
     pub(super) fn staged(&self) -> impl Iterator<Item = &Arc<StagedSet>> {
         let sets = self.rounds.iter().flat_map(|round| &round.sets);
         sets.filter_map(|(_, set)| if let Set::Staged(staged) = set { Some(staged) } else { None })
+    }
+
+    /// Whether runs are being merged, into files that are of no set yet.
+    pub(super) fn is_merging(&self) -> bool {
+        !self.merging.is_empty()
     }
 
     /// Whether a round has something to do, though nothing is sealed: more than to wait for runs.
@@ -131,7 +136,7 @@ impl State {
     }
 
     /// Trims the log as far as tables and consumers allow.
-    async fn trim(&self, shared: &Shared) -> Result<()> {
+    pub(super) async fn trim(&self, shared: &Shared) -> Result<()> {
         if shared.can_trim(self.published) {
             // The record of a delete goes with the log; what it hides must stay hidden (DEL-1).
             stored::put_all(shared).await?;

@@ -128,6 +128,11 @@ impl<'a> StagingArea<'a> {
         &*self.shared.config.disk
     }
 
+    /// The folder.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Where a file of this name lies.
     pub(crate) fn path_of(&self, name: &str) -> PathBuf {
         self.folder.join(name)

@@ -331,7 +331,7 @@ impl LastValues {
         self.behind.lock().pop_first()
     }
 
-    fn fell_behind(&self, followed: &Followed) {
+    pub(super) fn fell_behind(&self, followed: &Followed) {
         self.behind.lock().insert(followed.table);
         self.behind_wanted.notify_one();
     }

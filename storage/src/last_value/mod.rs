@@ -19,6 +19,7 @@
 mod catch_up;
 mod codec;
 mod column;
+mod erase;
 mod follower;
 mod position;
 mod rows;
@@ -40,6 +41,7 @@ use tokio::sync::{Notify, Semaphore};
 pub use self::rows::{LastRows, TagTest};
 
 pub(crate) use self::catch_up::{follow_sealed, read};
+pub(crate) use self::erase::erase;
 pub(crate) use self::follower::Follower;
 
 use self::position::Position;

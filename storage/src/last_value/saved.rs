@@ -112,6 +112,32 @@ impl Place {
         if self.is_there(&self.folder)? { self.disk.sync_folder(&self.folder) } else { Ok(()) }
     }
 
+    /// Bytes of what is saved of a table; `None` when nothing is.
+    pub(super) fn size(&self, table: TableId) -> Result<Option<u64>> {
+        let path = self.path(table);
+        if self.is_there(&path)? { Ok(Some(self.disk.metadata(&path)?.bytes)) } else { Ok(None) }
+    }
+
+    /// The names of all files.
+    pub(super) fn names(&self) -> Result<Vec<String>> {
+        if self.is_there(&self.folder)? { self.disk.list(&self.folder) } else { Ok(Vec::new()) }
+    }
+
+    /// Removes what a process that was killed had not finished of a table; returns its size.
+    pub(super) fn remove_unfinished(&self, table: TableId) -> Result<Option<u64>> {
+        let name = format!("{:08x}.new", table.get());
+        if self.is_there(&self.folder.join(&name))? { self.remove_named(&name).map(Some) } else { Ok(None) }
+    }
+
+    /// Removes a file, durably; returns its size.
+    pub(super) fn remove_named(&self, name: &str) -> Result<u64> {
+        let path = self.folder.join(name);
+        let bytes = self.disk.metadata(&path)?.bytes;
+        self.disk.remove(&path)?;
+        self.disk.sync_folder(&self.folder)?;
+        Ok(bytes)
+    }
+
     /// Removes what is saved of every table, durably.
     ///
     /// # Errors
@@ -134,6 +160,12 @@ impl Place {
             Err(error) => Err(error),
         }
     }
+}
+
+/// The table of a file's name.
+pub(super) fn table_of(name: &str) -> Option<TableId> {
+    let (digits, _) = name.split_once('.')?;
+    u32::from_str_radix(digits, 16).ok().map(TableId::new)
 }
 
 /// A file that is being written, and the checksum of what is in it.

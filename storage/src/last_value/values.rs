@@ -136,6 +136,12 @@ impl TableValues {
         forgotten
     }
 
+    /// Whether there is a series without a value.
+    pub(super) fn has_empty_slots(&self) -> bool {
+        let is_empty = |slot: u32| self.columns.values().all(|column| column.time(slot).is_none());
+        (0_u32..).zip(&self.keys).any(|(slot, _)| is_empty(slot))
+    }
+
     /// Whether the tags at these positions have an index that knows every slot.
     pub(super) fn has_indexes(&self, positions: &[usize]) -> bool {
         let slots = self.keys.len();

@@ -17,6 +17,7 @@
 //!   folder is synced, and the last header and the frames that no later one says to be durable are written again
 //!   before anybody sees them.
 
+mod aside;
 mod codec;
 mod epoch;
 mod frame;
@@ -32,6 +33,7 @@ mod survey;
 mod tests;
 mod writer;
 
+pub(crate) use aside::overwrite_aside;
 pub use codec::{
     EncodedBatch, EncodedDefinitions, decode_definitions, decode_group, encode_batch, encode_definitions,
 };
@@ -40,5 +42,6 @@ pub use frame::{Frame, FrameHeader};
 pub use reader::{LogReader, Visit};
 pub use salvage::{RecoveryMode, SalvageReport, mend, salvage_reports, survey_log};
 pub(crate) use segment::{is_segment, is_spare};
+pub(crate) use survey::quarantine;
 pub use survey::{Loss, Survey};
 pub use writer::{LogCut, LogWriter, SegmentInfo, found};

@@ -51,18 +51,34 @@ pub(super) fn spare_name(origin: u64) -> String {
     format!("{origin:020}.spare")
 }
 
+/// The file name of the segment that was set aside, to be overwritten.
+pub(super) fn aside_name(origin: u64) -> String {
+    format!("{origin:020}.aside")
+}
+
+/// The number in the name of a segment that was set aside.
+pub(super) fn number_of_aside(name: &str) -> Option<u64> {
+    name.strip_suffix(".aside")?.parse().ok()
+}
+
 /// Makes a file of `bytes` zeros, durably. It is written, not only allocated: a sync into an allocated but
 /// unwritten file must also change the file system's books.
 pub(super) fn prewrite(disk: &dyn Disk, path: &Path, bytes: u64) -> Result<()> {
     let file = disk.open(path, true)?;
+    write_zeros(&*file, bytes)?;
+    file.set_length(bytes)?;
+    file.sync()
+}
+
+/// Writes zeros over the first `bytes` of a file.
+pub(super) fn write_zeros(file: &dyn DiskFile, bytes: u64) -> Result<()> {
     let mut offset = 0;
     while offset < bytes {
         let length = ZEROS.len().min(usize::try_from(bytes - offset).unwrap_or(ZEROS.len()));
         file.write_at(offset, ZEROS.get(..length).unwrap_or(&ZEROS))?;
         offset += length as u64;
     }
-    file.set_length(bytes)?;
-    file.sync()
+    Ok(())
 }
 
 /// The bytes of a segment's header.

@@ -293,6 +293,6 @@ pub(super) fn proves_durable(loaded: &Loaded, mut from: usize, missing: FrameNum
 }
 
 /// Where the files of a log's damage are kept.
-pub(super) fn quarantine(folder: &Path) -> PathBuf {
+pub(crate) fn quarantine(folder: &Path) -> PathBuf {
     folder.join("quarantined")
 }

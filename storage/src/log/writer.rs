@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::disk::{Disk, DiskFile};
+use crate::engine::hold::Hold;
 use crate::error::{Error, Result};
+use crate::log::aside;
 use crate::log::epoch::Epoch;
 use crate::log::frame::{self, FrameHeader, Seed};
 use crate::log::reader::{LogReader, Recovered, Visit};
@@ -14,7 +16,7 @@ use crate::log::segment::{self, SegmentHeader};
 use crate::model::{FrameNumber, Sequence};
 
 /// Spare segments kept for reuse; more are deleted. Two cover a rotation while another is being trimmed.
-const SPARES_KEPT: usize = 2;
+pub(super) const SPARES_KEPT: usize = 2;
 
 /// A segment that may be trimmed: its number and its last frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,12 +43,14 @@ pub struct LogCut {
 /// Appends frames to the log of one directory.
 #[derive(Debug)]
 pub struct LogWriter {
-    place: Place,
+    pub(super) place: Place,
     /// All segments, oldest first; the last one takes the frames.
     segments: Vec<SegmentHeader>,
     active: Active,
     /// The last frame written, durable or not.
     last_frame: FrameNumber,
+    /// The newest frame without content: who has seen the one before has seen it.
+    last_empty: FrameNumber,
     durable: Arc<AtomicU64>,
     /// The sequence of the last frame written.
     last_sequence: Sequence,
@@ -58,11 +62,13 @@ pub struct LogWriter {
 
 /// Where the log lies, and how its segments are made.
 #[derive(Debug)]
-struct Place {
-    disk: Arc<dyn Disk>,
-    folder: PathBuf,
+pub(super) struct Place {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) folder: PathBuf,
     epoch: Epoch,
-    segment_bytes: u64,
+    pub(super) segment_bytes: u64,
+    /// While it is held, what is retired is set aside.
+    pub(super) aside: Hold,
 }
 
 #[derive(Debug)]
@@ -88,13 +94,20 @@ impl LogWriter {
         let epoch = Epoch::open(&*disk, &folder)?;
         // A killed process may have renamed a segment and not have synced that: its next frames would go with it.
         disk.sync_folder(&folder)?;
-        let found = LogReader::new(&*disk, &folder, epoch).recover(visit)?;
+        aside::remove_left(&*disk, &folder)?;
+        let mut last_empty = FrameNumber::default();
+        let found = LogReader::new(&*disk, &folder, epoch).recover(&mut |head, payload| {
+            if payload.is_empty() {
+                last_empty = head.number;
+            }
+            visit(head, payload)
+        })?;
         let sequence = found.last_sequence;
         if let Some(number) = found.unfinished {
             disk.remove(&segment::path(&folder, number))?;
             disk.sync_folder(&folder)?;
         }
-        let place = Place { disk, folder, epoch, segment_bytes };
+        let place = Place { disk, folder, epoch, segment_bytes, aside: Hold::default() };
         let (segments, active) = if found.segments.is_empty() {
             let (header, active) = place.start_segment(1, FrameNumber::new(found.last_frame.get() + 1), 0)?;
             (vec![header], active)
@@ -108,6 +121,7 @@ impl LogWriter {
             segments,
             active,
             last_frame: found.last_frame,
+            last_empty,
             durable: Arc::new(AtomicU64::new(found.last_frame.get())),
             last_sequence: sequence,
             durable_end,
@@ -166,6 +180,9 @@ impl LogWriter {
         self.active.file.write_at(self.active.offset, &self.buffer)?;
         self.active.offset += needed;
         self.last_frame = number;
+        if payload == 0 {
+            self.last_empty = number;
+        }
         self.last_sequence = self.last_sequence.max(sequence);
         if self.buffer.capacity() > KEPT_BUFFER_BYTES {
             self.buffer = Vec::new();
@@ -229,6 +246,22 @@ impl LogWriter {
         Ok(())
     }
 
+    /// Begins a new segment, also when the active one is empty: what that was recycled from may be left in it.
+    ///
+    /// Returns the last frame before it.
+    ///
+    /// # Errors
+    /// As [`roll`](Self::roll).
+    pub(crate) fn begin_segment(&mut self) -> Result<FrameNumber> {
+        self.rotate(0)?;
+        Ok(self.last_frame)
+    }
+
+    /// `frame`, or the one after it if that has no content: nobody has to see it.
+    pub(crate) fn past_empty(&self, frame: FrameNumber) -> FrameNumber {
+        if self.last_empty.get() == frame.get() + 1 { self.last_empty } else { frame }
+    }
+
     fn refuse_if_poisoned(&self) -> Result<()> {
         self.poisoned.as_ref().map_or(Ok(()), |cause| Err(Error::LogPoisoned(cause.clone())))
     }
@@ -264,7 +297,7 @@ pub fn found(
     first_frame: FrameNumber,
 ) -> Result<Epoch> {
     let epoch = Epoch::open(&*disk, &folder)?;
-    let place = Place { disk, folder, epoch, segment_bytes };
+    let place = Place { disk, folder, epoch, segment_bytes, aside: Hold::default() };
     place.start_segment(1, first_frame, 0)?;
     Ok(epoch)
 }
@@ -340,6 +373,10 @@ impl Place {
     /// Keeps a segment as a spare, or deletes it.
     fn retire(&self, number: u64) -> Result<()> {
         let path = segment::path(&self.folder, number);
+        if self.aside.is_held() {
+            self.disk.rename(&path, &self.folder.join(segment::aside_name(number)))?;
+            return self.disk.sync_folder(&self.folder);
+        }
         let spares = self.disk.list(&self.folder)?.iter().filter(|name| segment::is_spare(name)).count();
         if spares < SPARES_KEPT && self.disk.open(&path, false)?.length()? == self.segment_bytes {
             self.disk.rename(&path, &self.folder.join(segment::spare_name(number)))?;

@@ -103,8 +103,18 @@ impl StoreSettings {
     /// # Errors
     /// A folder cannot be made; what is wrong with the settings of S3.
     pub fn open(&self, disk: Arc<dyn Disk>, local: &FsPath, cache: &FsPath) -> Result<Arc<dyn ObjectStore>> {
+        Ok(self.open_with_cache(disk, local, cache)?.0)
+    }
+
+    /// As [`open`](Self::open), and the cache in front of it, if there is one.
+    pub(crate) fn open_with_cache(
+        &self,
+        disk: Arc<dyn Disk>,
+        local: &FsPath,
+        cache: &FsPath,
+    ) -> Result<(Arc<dyn ObjectStore>, Option<CachedStore>)> {
         let remote: Arc<dyn ObjectStore> = match &self.tables {
-            TableStore::Local => return Ok(Arc::new(DurableLocalStore::open_on(local, disk)?)),
+            TableStore::Local => return Ok((Arc::new(DurableLocalStore::open_on(local, disk)?), None)),
             TableStore::S3(config) => {
                 let client = s3(config, self.retry.attempt_timeout)?;
                 let patient = RetryingStore::new(client, self.retry, Arc::clone(&self.activity));
@@ -114,10 +124,11 @@ impl StoreSettings {
             TableStore::Given(store) => Arc::clone(store),
         };
         if self.cache_bytes == 0 {
-            return Ok(remote);
+            return Ok((remote, None));
         }
         let cached = CachedStore::open(remote, cache, self.cache_bytes, Arc::clone(&self.activity));
-        Ok(Arc::new(cached.map_err(Error::io("cannot make the cache in", cache))?))
+        let cached = cached.map_err(Error::io("cannot make the cache in", cache))?;
+        Ok((Arc::new(cached.clone()), Some(cached)))
     }
 }
 

@@ -140,6 +140,7 @@ async fn drop_expired(shared: &Shared, id: TableId, now: Timestamp) -> Result<Dr
     shared.view.change(id, |view| {
         view.files.retain(|file| !files.iter().any(|expired| Arc::ptr_eq(expired, file)));
     });
+    shared.view.note_gone(&files);
     let dropped = Dropped {
         files: files.len() as u64,
         rows: files.iter().map(|file| file.rows).sum(),

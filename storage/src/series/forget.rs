@@ -67,9 +67,25 @@ impl SeriesIndex {
         if excess == 0 {
             return 0;
         }
-        let Some(round) = self.round_to_forget_before(needed, excess / self.bytes_per_series() + 1) else {
-            return 0;
-        };
+        match self.round_to_forget_before(needed, excess / self.bytes_per_series() + 1) {
+            Some(round) => self.forget_before(round),
+            None => 0,
+        }
+    }
+
+    /// Forgets every series that nothing can refer to, however much room there is. Returns how many were forgotten.
+    pub(crate) fn forget_all(&self, first_frame: FrameNumber) -> usize {
+        self.forget_before(self.rounds.first_needed(first_frame))
+    }
+
+    /// Number of series that somebody keeps.
+    pub(crate) fn kept(&self) -> usize {
+        let slots = self.slots.read();
+        let kept = |slot: &super::Slot| slot.used.load(Ordering::Relaxed) == KEPT;
+        slots.pages.iter().filter(|(_, slot)| slot.as_ref().is_some_and(kept)).count()
+    }
+
+    fn forget_before(&self, round: u32) -> usize {
         self.forgettings.fetch_add(1, Ordering::Relaxed);
         self.orders.clear();
         // Aliases first: one that stays has told its series when it was used before the series is looked at.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::TryStreamExt;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use serde::{Deserialize, Serialize};
 
 use super::{Tombstone, Tombstones};
@@ -63,15 +63,26 @@ async fn put(shared: &Shared, schema: &TableSchema, tombstone: &Tombstone) -> Re
 
 /// The tombstones in a table's folder, oldest first.
 pub(crate) async fn read_all(shared: &Shared, schema: &TableSchema) -> Result<Tombstones> {
-    let folder = Path::from(format!("{}/{FOLDER}", layout::table_folder(schema)));
-    let listed: Vec<_> = shared.table_store.list(Some(&folder)).try_collect().await?;
     let mut tombstones = Tombstones::new();
-    for object in listed.iter().filter(|object| object.location.extension() == Some("json")) {
+    for object in
+        list(shared, schema).await?.iter().filter(|object| object.location.extension() == Some("json"))
+    {
         let bytes = shared.table_store.get(&object.location).await?.bytes().await?;
         tombstones.push(Arc::new(parse(&object.location, &bytes)?));
     }
     tombstones.sort_by_key(|tombstone| tombstone.sequence);
     Ok(tombstones)
+}
+
+/// What lies in the folder of a table's tombstones.
+pub(crate) async fn list(shared: &Shared, schema: &TableSchema) -> Result<Vec<ObjectMeta>> {
+    let folder = Path::from(format!("{}/{FOLDER}", layout::table_folder(schema)));
+    Ok(shared.table_store.list(Some(&folder)).try_collect().await?)
+}
+
+/// The delete that an object is called after.
+pub(crate) fn sequence_of(path: &Path) -> Option<Sequence> {
+    u64::from_str_radix(path.filename()?.strip_suffix(".json")?, 16).ok().map(Sequence::new)
 }
 
 /// The tombstone in an object.

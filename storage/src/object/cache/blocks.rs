@@ -141,6 +141,19 @@ impl Blocks {
         }
     }
 
+    /// Drops all blocks, and cuts the file. A block that is being written meanwhile may be lost, which its checksum
+    /// tells. Blocks.
+    pub(super) fn clear(&self) -> io::Result<u64> {
+        let mut state = self.state.lock();
+        for number in 0..state.slots.len() {
+            state.release(number);
+        }
+        let bytes = self.file.metadata()?.len();
+        self.file.set_len(0)?;
+        self.file.sync_all()?;
+        Ok(bytes)
+    }
+
     /// Drops all blocks of an object.
     pub(super) fn forget(&self, location: &Path) {
         let mut state = self.state.lock();

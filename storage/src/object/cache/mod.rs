@@ -30,7 +30,7 @@ use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use self::blocks::{BLOCK_BYTES, Block, Blocks, Key};
-use super::StoreActivity;
+use super::{StoreActivity, blocking};
 
 /// Blocks of one read that are fetched at one time.
 const FETCHES_IN_FLIGHT: usize = 8;
@@ -84,6 +84,21 @@ impl CachedStore {
     ) -> io::Result<Self> {
         let blocks = Arc::new(Blocks::open(folder, bytes, Arc::clone(&activity))?);
         Ok(Self { inner, blocks, fetches: Arc::default(), activity })
+    }
+
+    /// Forgets every block, and gives up the disk that they take. Returns their bytes.
+    ///
+    /// # Errors
+    /// The failure of the disk: the blocks are forgotten, and their bytes may be left.
+    pub(crate) async fn clear(&self) -> Result<u64> {
+        let blocks = Arc::clone(&self.blocks);
+        blocking(move || {
+            blocks.clear().map_err(|source| object_store::Error::Generic {
+                store: "CachedStore",
+                source: Box::new(source),
+            })
+        })
+        .await
     }
 
     async fn block(&self, key: Key) -> Result<Block> {
