@@ -3,8 +3,10 @@
 //! Invariant: results go to standard output, everything else to standard error; the exit code is 0 only when what
 //! was asked for was done (1: it failed, 2: it was not understood).
 
+mod asked;
 mod backup;
 mod progress;
+mod quarantine;
 mod restore;
 mod verify;
 
@@ -87,6 +89,7 @@ pub fn command() -> Command {
         .subcommand(verify::command())
         .subcommand(backup::command())
         .subcommand(restore::command())
+        .subcommand(quarantine::command())
 }
 
 fn with_settings(command: Command) -> Command {
@@ -117,6 +120,7 @@ fn dispatch(matches: &ArgMatches) -> Result<ExitCode, Failure> {
         Some(("verify", matches)) => verify::run(matches),
         Some(("backup", matches)) => backup::run(matches),
         Some(("restore", matches)) => restore::run(matches),
+        Some(("quarantine", matches)) => quarantine::run(matches),
         Some(("config", matches)) => match matches.subcommand() {
             Some(("print", matches)) => print(&config::render(&load(matches)?)),
             Some((_, matches)) => {

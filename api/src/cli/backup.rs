@@ -2,20 +2,20 @@
 //!
 //! Invariant: the exit code is 0 only when the backup is whole at its place.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command};
 use serde::Deserialize;
 use storage::backup::{Counts, Destination, Manifest, Place, Progress, back_up};
 use storage::engine::{Engine, EngineConfig, is_in_use};
-use storage::stream;
+use storage::{quarantine, stream};
 
+use super::asked::{Asked, refusal, token_arg, url_arg};
 use super::progress::{LOOK_EVERY, Shown, line, mebibytes, watched};
-use super::{Failure, host, load, print, with_settings};
+use super::{Failure, load, print, with_settings};
 use crate::app;
 use crate::config::Config;
-use crate::health_client::{self, Answer, Question};
+use crate::health_client::{self, Answer};
 
 const ABOUT: &str = "Back up everything of one moment: log, tables, registry, rules and alerts. A running engine is asked \
                      to, the data directory of a stopped one is read here. Data files that the place has are not copied \
@@ -42,7 +42,7 @@ struct Job {
 pub(super) fn command() -> Command {
     let place = "A folder, or s3://BUCKET/PREFIX on the server of [store]";
     let to = Arg::new("to").long("to").value_name("DEST").required(true).help(place);
-    let url = Arg::new("url").long("url").value_name("URL").help(
+    let url = url_arg(
         "The running engine, such as http://127.0.0.1:8181 [default: where the configuration says it listens, if it runs]",
     );
     let keep = Arg::new("keep")
@@ -50,15 +50,10 @@ pub(super) fn command() -> Command {
         .value_name("COUNT")
         .value_parser(clap::value_parser!(u32).range(1..))
         .help("Afterwards drop all but the newest COUNT backups [default: keep all]");
-    let token = Arg::new("token-file")
-        .long("token-file")
-        .value_name("FILE")
-        .value_parser(clap::value_parser!(PathBuf))
-        .help("A file with the token for the engine [default: BUSBAR_TOKEN, if set]");
     let of = Arg::new("place").value_name("DEST").required(true).help(place);
     let list = with_settings(Command::new("list").about("List the backups at a place, oldest first")).arg(of);
     with_settings(Command::new("backup").about(ABOUT))
-        .args([to, url, keep, token])
+        .args([to, url, keep, token_arg()])
         .subcommand(list)
         .subcommand_negates_reqs(true)
         .args_conflicts_with_subcommands(true)
@@ -73,12 +68,12 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let config = load(matches)?;
     let to = absolute(matches.get_one::<String>("to").map_or("", String::as_str))?;
     let keep = matches.get_one::<u32>("keep").map(|keep| *keep as usize);
-    let named = matches.get_one::<String>("url").map(|url| host(url)).transpose()?;
+    let named = Asked::named(matches)?;
     let running = is_in_use(&config.data_dir).then(|| health_client::reachable(config.http.addr).to_string());
     match named.or(running) {
         Some(host) => {
-            let token = token(matches)?;
-            runtime.block_on(Asked { host, token }.take(&to, keep))
+            let engine = Asked::new(host, matches)?;
+            runtime.block_on(engine.take(&to, keep))
         }
         None => runtime.block_on(take(&config, &to, keep)),
     }
@@ -93,30 +88,8 @@ fn absolute(to: &str) -> Result<String, Failure> {
     path.into_os_string().into_string().map_err(|path| format!("{path:?} is not UTF-8").into())
 }
 
-fn token(matches: &ArgMatches) -> Result<Option<String>, Failure> {
-    let text = match matches.get_one::<PathBuf>("token-file") {
-        Some(file) => {
-            let text = std::fs::read_to_string(file);
-            Some(text.map_err(|error| format!("cannot read the token in {}: {error}", file.display()))?)
-        }
-        None => std::env::var("BUSBAR_TOKEN").ok(),
-    };
-    let text = text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
-    match text {
-        Some(text) if !text.bytes().all(|byte| byte.is_ascii_graphic()) => {
-            Err("the token is not one line of ASCII".into())
-        }
-        text => Ok(text),
-    }
-}
-
-/// An engine that is asked.
-struct Asked {
-    host: String,
-    token: Option<String>,
-}
-
 impl Asked {
+    /// Asks for a backup, and waits for it.
     async fn take(&self, to: &str, keep: Option<usize>) -> Result<ExitCode, Failure> {
         let body = serde_json::json!({ "to": to, "keep": keep }).to_string();
         let answer = self.send("POST", "/api/v1/backups", Some(&body)).await;
@@ -146,10 +119,6 @@ impl Asked {
             None => Err(format!("there is no backup: {}", job.error.unwrap_or(job.status)).into()),
         }
     }
-
-    async fn send(&self, method: &str, path: &str, body: Option<&str>) -> std::io::Result<Answer> {
-        health_client::send(&self.host, Question { method, path, token: self.token.as_deref(), body }).await
-    }
 }
 
 /// The backup that an answer is about.
@@ -157,10 +126,7 @@ fn job(answer: &Answer) -> Result<Job, Failure> {
     if matches!(answer.status, 200 | 202) {
         return Ok(serde_json::from_str(&answer.body)?);
     }
-    let problem: serde_json::Value = serde_json::from_str(&answer.body).unwrap_or_default();
-    let text = |name: &str| problem.get(name).and_then(serde_json::Value::as_str).map(str::to_owned);
-    let detail = text("detail").or_else(|| text("error")).unwrap_or_else(|| answer.body.clone());
-    Err(format!("the engine answers {}: {detail}", answer.status).into())
+    Err(refusal(answer))
 }
 
 impl Job {
@@ -181,7 +147,11 @@ async fn take(config: &Config, to: &str, keep: Option<usize>) -> Result<ExitCode
     let settings = EngineConfig { background: false, ..app::engine_config(config)? };
     let (engine, _committer) = Engine::open(settings).await?;
     let progress = Progress::default();
-    let streams = async { stream::freeze_all(&data_dir.join("alerting")) };
+    let streams = async {
+        let mut streams = stream::freeze_all(&data_dir.join("alerting"))?;
+        streams.extend(stream::freeze_all(&data_dir.join(quarantine::FOLDER))?);
+        Ok(streams)
+    };
     let manifest = watched(&progress, Box::pin(back_up(&engine, streams, &destination, &progress))).await?;
     if let Some(keep) = keep {
         destination.keep_newest(keep).await?;
@@ -214,20 +184,13 @@ fn described(manifest: &Manifest) -> String {
 mod tests {
     use std::time::Duration;
 
-    use super::{LOOK_EVERY, PATIENCE, absolute, job};
-    use crate::health_client::Answer;
+    use super::{LOOK_EVERY, PATIENCE, absolute};
 
     #[test]
     fn a_place_is_named_from_the_root() {
         assert_eq!(absolute("s3://bucket/a").unwrap(), "s3://bucket/a");
         assert_eq!(absolute("/a/b").unwrap(), "/a/b");
         assert!(absolute("b").unwrap().starts_with('/'));
-    }
-
-    #[test]
-    fn a_refusal_says_why() {
-        let refused = Answer { status: 409, body: r#"{"detail":"backup 3 is running"}"#.into() };
-        assert_eq!(job(&refused).err().unwrap().to_string(), "the engine answers 409: backup 3 is running");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod compaction;
 mod last_values;
 mod load;
 mod quantity;
+mod quarantine;
 mod render;
 mod resources;
 mod retention;
@@ -29,6 +30,7 @@ pub use compaction::Compaction;
 pub use last_values::LastValues;
 pub use load::{ConfigError, load};
 pub use quantity::{ByteSize, Span};
+pub use quarantine::Quarantine;
 pub use render::render;
 pub use retention::{Period, Retention};
 pub use setting::{SETTINGS, Setting};
@@ -71,6 +73,8 @@ pub struct Config {
     pub compaction: Compaction,
     /// Last values.
     pub last_values: LastValues,
+    /// Lines that cannot be stored.
+    pub quarantine: Quarantine,
     /// How long rows are kept.
     pub retention: Retention,
     /// SQL.
@@ -224,6 +228,7 @@ impl Default for Config {
             store: Store::default(),
             compaction: Compaction::default(),
             last_values: LastValues::default(),
+            quarantine: Quarantine::default(),
             retention: Retention::default(),
             query: Query::default(),
             logging: Logging::default(),
