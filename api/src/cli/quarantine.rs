@@ -17,7 +17,10 @@ const ABOUT: &str = "Lines that could not be stored because of their types, name
                      when the cause is gone, or drop them";
 
 /// Lines of one page of the list.
-const PAGE_LINES: usize = 50;
+const PAGE_LINES: usize = 100;
+
+/// Lines that are tried again at a time: an answer must not take seconds.
+const REPLAYED_LINES: usize = 1_000;
 
 #[derive(Deserialize)]
 struct Page {
@@ -141,6 +144,7 @@ async fn replay(engine: &Asked, matches: &ArgMatches) -> Result<ExitCode, Failur
             let value = matches.get_one::<String>(name);
             body.extend(value.map(|value| (name.to_owned(), value.clone().into())));
         }
+        body.insert("limit".to_owned(), REPLAYED_LINES.into());
         body.extend(cursor.map(|cursor: u64| ("cursor".to_owned(), cursor.into())));
         let (path, body) = match matches.get_one::<u64>("id") {
             Some(id) => (format!("/api/v1/quarantine/{id}/replay"), "{}".to_owned()),

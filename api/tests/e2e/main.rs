@@ -18,6 +18,7 @@ mod journal;
 mod kill;
 mod malformed;
 mod occupancy;
+mod quarantine;
 mod receiver;
 mod server;
 mod surface;

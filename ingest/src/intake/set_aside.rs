@@ -15,6 +15,9 @@ use crate::row::Row;
 /// What `content` is: a line of line protocol.
 pub(super) const LINE: &str = "line";
 
+/// Bytes of a reason for people.
+const DETAIL_BYTES: usize = 512;
+
 /// What `content` is: a row of a mapping, as JSON.
 pub(super) const ROW: &str = "row";
 
@@ -120,9 +123,11 @@ fn refused(
     }
 }
 
-/// Why a line was refused, for people.
+/// Why a line was refused, for people; cut to a bound, since names in it may be long.
 pub(super) fn detail(problem: &LineProblem) -> Box<str> {
-    problem.reason(crate::line_protocol::Dialect::V1).into()
+    let mut reason = problem.reason(crate::line_protocol::Dialect::V1);
+    reason.truncate(reason.floor_char_boundary(DETAIL_BYTES));
+    reason.into()
 }
 
 /// A row as JSON. Values are texts, so that each number comes back as it was.

@@ -177,3 +177,16 @@ async fn a_quarantine_without_room_claims_nothing_and_the_good_lines_are_stored(
     assert_eq!((written.rows, written.rejected[0].kept), (2, Some(Err(NotKept::Full))));
     assert_eq!(node.rows("t").rows(), 2);
 }
+
+#[tokio::test]
+async fn when_the_disk_keeps_nothing_no_id_is_claimed_and_the_good_lines_are_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = node(folder.path()).await;
+    // The segment is full after this, and the next one cannot be made.
+    let large = format!("t v=1 1\nt v=\"{}\" 2", "x".repeat(1 << 20));
+    assert_eq!(named(&node.write(&large).await.unwrap()), [(2, Some(1))]);
+    std::fs::remove_dir_all(folder.path().join("quarantine")).unwrap();
+    let written = node.write("t v=\"a\" 3\nt v=4 4").await.unwrap();
+    assert_eq!((written.rows, written.rejected[0].kept), (1, Some(Err(NotKept::Failed))));
+    assert_eq!(node.rows("t").rows(), 2);
+}
