@@ -127,7 +127,10 @@ impl Quarantine {
             counters: Counters::default(),
         };
         this.changed(0, this.store.lock().index().bytes());
-        this.tidy()?;
+        // A full disk is no reason not to start.
+        if let Err(error) = this.tidy() {
+            tracing::warn!(%error, "the quarantine could not be written again; it is larger than it need be");
+        }
         Ok(Arc::new(this))
     }
 
