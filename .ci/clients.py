@@ -134,7 +134,7 @@ def v1_writes_and_understands_errors(engine):
         client.write_points([{"measurement": "cpu", "tags": {"host": "h0"}, "fields": {"usage": "text"}}])
         raise AssertionError("a wrong type must be refused")
     except InfluxDBClientError as error:
-        assert error.code == 400 and "field type conflict" in str(error), error
+        assert error.code == 400 and "field type conflict" in str(error) and "in quarantine as" in str(error), error
     client = V1(host="127.0.0.1", port=engine.http, username="any", password="wrong", database="v1")
     try:
         client.write_points(points[:1])
@@ -161,6 +161,7 @@ def v2_writes_and_understands_errors(engine):
             except ApiException as error:
                 body = json.loads(error.body)
                 assert error.status == status and part in body["message"] and body["code"] == code, error
+                assert [kept["line"] for kept in body.get("quarantined", [])] == ([1] if status == 422 else []), error
         with client.write_api(write_options=WriteOptions(batch_size=100, flush_interval=200)) as batching:
             batching.write(bucket="v2", record=[f"batch v={i}i {i + 1}" for i in range(950)])
         assert engine.rows("v2", "SELECT count(*) AS n FROM room") == [{"n": 500}]
@@ -210,7 +211,10 @@ def v3_tells_the_client_which_lines_failed(engine):
                 raise AssertionError("bad lines must be told")
             except InfluxDBPartialWriteError as error:
                 told = [(e.line_number, e.original_line) for e in error.line_errors]
+                kept = ["in quarantine as" in e.error_message for e in error.line_errors]
             assert told == [(n, body[n - 1]) for n in lines], (more, told)
+            # What does not parse is only told; with nothing written, nothing is kept.
+            assert kept == [n == 4 for n in lines], (more, kept)
         tables = engine.rows(database, "SELECT table_name AS t FROM information_schema.tables WHERE table_name = 'leak'")
         found = engine.rows(database, "SELECT count(*) AS n FROM leak")[0]["n"] if tables else 0
         assert found == rows, (more, found)

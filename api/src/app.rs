@@ -5,6 +5,7 @@
 
 mod external;
 mod mqtt;
+mod quarantined;
 mod restored;
 mod rules;
 
@@ -19,12 +20,13 @@ use ingest::intake::Intake;
 use ingest::mqtt::{Listener, ListenerConfig};
 use ingest::ring::{QUEUED_BYTES, Ring};
 use ingest::writer::{Writer, WriterMetrics};
-use query::{QueryService, Source};
+use query::{ExternalTables, QueryService, Source};
 use storage::disk::{Disk as _, LocalDisk};
 use storage::engine::{Engine, EngineConfig};
 use storage::last_value::LastValuesConfig;
 use storage::log::RecoveryMode;
 use storage::object::StoreSettings;
+use storage::quarantine::Quarantine;
 use storage::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -34,7 +36,7 @@ use tokio::task::JoinHandle;
 use crate::backups::Backups;
 use crate::config::{Config, ConfigError, MemoryPlan, Recovery};
 use crate::erasures::Erasures;
-use crate::metrics::{AlertingMetrics, EngineMetrics, MqttMetrics, StoreMetrics};
+use crate::metrics::{AlertingMetrics, EngineMetrics, MqttMetrics, QuarantineMetrics, StoreMetrics};
 use crate::routes;
 use crate::server::Server;
 use crate::surface::Surface;
@@ -167,31 +169,30 @@ impl App {
         surface.doors.open_alerting(Arc::clone(&alerting));
         surface.metrics.add(AlertingMetrics(Arc::clone(&alerting)));
         // 5. Queries, then the one writer, then writes by HTTP and MQTT.
-        surface.doors.open_queries(Arc::new(query_service(
-            config,
-            &memory,
-            &engine,
-            (&registry, &alerting),
-        )?));
+        let quarantine = open_quarantine(config).await?;
+        let external = external::tables(&registry, &alerting, &quarantine);
+        surface.doors.open_queries(Arc::new(query_service(config, &memory, &engine, external)?));
         let (ring, counters) = (Arc::new(Ring::default()), Arc::new(WriterMetrics::default()));
         let writer =
             Writer::start(committer, Arc::clone(&ring), Arc::clone(&counters)).map_err(AppError::Writer)?;
         let queue = Arc::clone(&ring);
         engine.add_memory_part("queue", QUEUED_BYTES, Arc::new(move || queue.queued_bytes()));
-        let intake = Intake::new(engine.clone(), Arc::clone(&ring), config.write.create_on_write);
+        let intake = Intake::new(engine.clone(), Arc::clone(&ring), config.write.create_on_write)
+            .with_quarantine(Arc::clone(&quarantine));
+        surface.metrics.add(QuarantineMetrics(Arc::clone(&quarantine)));
         surface.metrics.add(StoreMetrics(engine.clone()));
         surface.metrics.add(EngineMetrics { engine: engine.clone(), ring, writer: counters });
         surface.doors.open_writes(intake.clone());
         let mqtt = start_mqtt(config, &surface, intake).await?;
         tracing::info!(addr = %mqtt.addr, "MQTT listens");
-        let backups = Arc::new(Backups::new(engine.clone(), &alerting, config));
+        let backups = Arc::new(Backups::new(engine.clone(), &alerting, Arc::clone(&quarantine), config));
         surface.doors.open_backups(Arc::clone(&backups));
         surface.doors.open_erasures(Arc::new(Erasures::new(engine.clone(), backups, config)));
         // 6. Everything runs.
         surface.readiness.release("engine");
         tracing::info!("ready");
         let drain_timeout = config.http.drain_timeout.0;
-        let upkeep = tokio::spawn(keep_up(Arc::clone(&registry)));
+        let upkeep = tokio::spawn(keep_up(Arc::clone(&registry), quarantine));
         Ok(Self { surface, http, mqtt, drain_timeout, registry, upkeep, alerting, engine, writer })
     }
 
@@ -254,15 +255,28 @@ impl App {
     }
 }
 
-/// Drops what the registry need not keep any longer, now and daily.
-async fn keep_up(registry: Arc<Registry>) {
-    let mut daily = tokio::time::interval(Duration::from_secs(86_400));
-    loop {
-        daily.tick().await;
-        if let Err(error) = registry.maintain().await {
+/// Drops what registry (now and daily) and quarantine (hourly) need not keep any longer.
+async fn keep_up(registry: Arc<Registry>, quarantine: Arc<Quarantine>) {
+    let mut hourly = tokio::time::interval(Duration::from_secs(3_600));
+    for hour in 0_u64.. {
+        hourly.tick().await;
+        if hour % 24 == 0
+            && let Err(error) = registry.maintain().await
+        {
             tracing::warn!(%error, "the registry's upkeep failed; it is tried again tomorrow");
         }
+        let kept = Arc::clone(&quarantine);
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || kept.tidy()).await {
+            tracing::warn!(%error, "the quarantine's upkeep failed; it is tried again in an hour");
+        }
     }
+}
+
+async fn open_quarantine(config: &Config) -> Result<Arc<Quarantine>, AppError> {
+    let (data_dir, settings) = (config.data_dir.clone(), config.quarantine());
+    let opened = tokio::task::spawn_blocking(move || Quarantine::open(&data_dir, settings)).await;
+    let ended = |error| storage::Error::Internal(format!("the quarantine could not be opened: {error}"));
+    opened.map_err(ended).flatten().map_err(storage_error("open", config))
 }
 
 async fn open_registry(config: &Config) -> Result<Arc<Registry>, AppError> {
@@ -290,9 +304,9 @@ fn query_service(
     config: &Config,
     memory: &MemoryPlan,
     engine: &Engine,
-    (registry, alerting): (&Arc<Registry>, &Arc<Alerting>),
+    external: ExternalTables,
 ) -> Result<QueryService, AppError> {
-    let source = Source { engine: engine.clone(), external: external::tables(registry, alerting) };
+    let source = Source { engine: engine.clone(), external };
     let settings = query::Settings {
         deadline: config.query.deadline.0,
         memory_bytes: memory.queries,
@@ -307,7 +321,7 @@ fn query_service(
 async fn start_mqtt(config: &Config, surface: &Surface, intake: Intake) -> Result<Mqtt, AppError> {
     let settings = ListenerConfig { addr: config.mqtt.addr, ..ListenerConfig::default() };
     let passwords = Arc::new(mqtt::TokenPasswords(surface.tokens.clone()));
-    let publish = mqtt::IntakePublish::new(intake, config.topics()?);
+    let publish = mqtt::IntakePublish::new(intake, config.topics()?, Arc::clone(&surface.metrics));
     let failed = |source| AppError::Listen { key: "mqtt.addr", addr: config.mqtt.addr, source };
     let listener = Listener::bind(settings, passwords, publish).await.map_err(failed)?;
     let addr = listener.local_addr().map_err(failed)?;

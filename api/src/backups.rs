@@ -13,6 +13,7 @@ use futures::FutureExt as _;
 use parking_lot::Mutex;
 use storage::backup::{BackupId, Counts, Destination, Place, Progress, back_up};
 use storage::engine::Engine;
+use storage::quarantine::Quarantine;
 use storage::stream::FrozenStream;
 use tokio::task::JoinHandle;
 
@@ -25,6 +26,7 @@ const REMEMBERED: usize = 24;
 pub struct Backups {
     engine: Engine,
     alerting: Arc<Alerting>,
+    quarantine: Arc<Quarantine>,
     config: Config,
     jobs: Mutex<Jobs>,
 }
@@ -80,10 +82,16 @@ impl Job {
 }
 
 impl Backups {
-    /// Backups of this engine and the rules that follow it.
+    /// Backups of this engine, the rules that follow it, and what it could not store.
     #[must_use]
-    pub fn new(engine: Engine, alerting: &Arc<Alerting>, config: &Config) -> Self {
-        Self { engine, alerting: Arc::clone(alerting), config: config.clone(), jobs: Mutex::default() }
+    pub fn new(
+        engine: Engine,
+        alerting: &Arc<Alerting>,
+        quarantine: Arc<Quarantine>,
+        config: &Config,
+    ) -> Self {
+        let (alerting, config) = (Arc::clone(alerting), config.clone());
+        Self { engine, alerting, quarantine, config, jobs: Mutex::default() }
     }
 
     /// Begins a backup to `to`, after which only the newest `keep` stay there.
@@ -105,9 +113,10 @@ impl Backups {
         jobs.last += 1;
         let (progress, outcome) = (Progress::default(), OnceLock::new());
         let job = Arc::new(Job { number: jobs.last, to: to.to_owned(), progress, outcome });
-        let (engine, alerting, of_task) = (self.engine.clone(), Arc::clone(&self.alerting), Arc::clone(&job));
+        let (engine, of_task) = (self.engine.clone(), Arc::clone(&job));
+        let (alerting, quarantine) = (Arc::clone(&self.alerting), Arc::clone(&self.quarantine));
         jobs.running = Some(tokio::spawn(async move {
-            let work = Box::pin(take(engine, &alerting, place, keep, &of_task.progress));
+            let work = Box::pin(take(engine, freeze(&alerting, &quarantine), place, keep, &of_task.progress));
             // Whoever asks must hear that it has ended, however it did.
             let taken = AssertUnwindSafe(work).catch_unwind().await;
             let taken =
@@ -148,7 +157,7 @@ impl Backups {
 
 async fn take(
     engine: Engine,
-    alerting: &Alerting,
+    streams: impl Future<Output = storage::Result<Vec<FrozenStream>>> + Send,
     place: Place,
     keep: Option<usize>,
     progress: &Progress,
@@ -158,17 +167,20 @@ async fn take(
     let opened =
         opened.map_err(|error| storage::Error::Internal(format!("the place could not be opened: {error}")));
     let destination = opened??;
-    let manifest = back_up(&engine, freeze(alerting), &destination, progress).await?;
+    let manifest = back_up(&engine, streams, &destination, progress).await?;
     if let Some(keep) = keep {
         destination.keep_newest(keep).await?;
     }
     Ok(manifest.id)
 }
 
-async fn freeze(alerting: &Alerting) -> storage::Result<Vec<FrozenStream>> {
-    alerting.freeze().await.map_err(|error| match error {
+async fn freeze(alerting: &Alerting, quarantine: &Arc<Quarantine>) -> storage::Result<Vec<FrozenStream>> {
+    let mut streams = alerting.freeze().await.map_err(|error| match error {
         alerting::Error::Storage(error) => error,
         alerting::Error::Stopped => storage::Error::Closing,
         other => storage::Error::Internal(other.to_string()),
-    })
+    })?;
+    // A line that a replay has stored and removed is in the log by now, whose end is taken later.
+    streams.push(quarantine.freeze().await?);
+    Ok(streams)
 }

@@ -7,6 +7,7 @@ mod asked;
 mod backup;
 mod erase;
 mod progress;
+mod quarantine;
 mod restore;
 mod verify;
 
@@ -90,6 +91,7 @@ pub fn command() -> Command {
         .subcommand(backup::command())
         .subcommand(restore::command())
         .subcommand(erase::command())
+        .subcommand(quarantine::command())
 }
 
 fn with_settings(command: Command) -> Command {
@@ -121,6 +123,7 @@ fn dispatch(matches: &ArgMatches) -> Result<ExitCode, Failure> {
         Some(("backup", matches)) => backup::run(matches),
         Some(("restore", matches)) => restore::run(matches),
         Some(("erase", matches)) => erase::run(matches),
+        Some(("quarantine", matches)) => quarantine::run(matches),
         Some(("config", matches)) => match matches.subcommand() {
             Some(("print", matches)) => print(&config::render(&load(matches)?)),
             Some((_, matches)) => {

@@ -16,11 +16,14 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ingest::intake::WriteError;
 use ingest::line_protocol::InvalidPrecision;
-use serde_json::json;
+use serde_json::{Value, json};
 use storage::ErrorKind;
 use storage::model::NameError;
 
 pub use lines::RefusedLines;
+pub(crate) use lines::kept_text;
+
+use lines::Quarantined;
 
 use crate::auth::Refusal;
 use crate::doors::{Closed, OPENING_RETRY_AFTER};
@@ -166,7 +169,8 @@ impl Failure {
         let message = self.message(dialect);
         let mut response = match (self, dialect) {
             (Self::Lines(lines), Dialect::V3) => (status, Json(lines.v3_body())).into_response(),
-            _ => envelope(status, &message, dialect),
+            (Self::Lines(lines), _) => envelope(status, &message, dialect, &lines.quarantined()),
+            _ => envelope(status, &message, dialect, &[]),
         };
         let headers = response.headers_mut();
         if let Some(wait) = self.retry_after() {
@@ -338,16 +342,24 @@ fn code(status: StatusCode) -> &'static str {
     }
 }
 
-fn envelope(status: StatusCode, message: &str, dialect: Dialect) -> Response {
+fn envelope(status: StatusCode, message: &str, dialect: Dialect, kept: &[Quarantined]) -> Response {
+    let body = |mut body: Value| {
+        if !kept.is_empty()
+            && let Some(object) = body.as_object_mut()
+        {
+            object.insert("quarantined".to_owned(), json!(kept));
+        }
+        Json(body)
+    };
     match dialect {
         Dialect::V1 => {
             let header = (HeaderName::from_static("x-influxdb-error"), header_text(message));
-            (status, [header], Json(json!({ "error": message }))).into_response()
+            (status, [header], body(json!({ "error": message }))).into_response()
         }
         Dialect::V2 => {
             let code = code(status);
             let header = (HeaderName::from_static("x-platform-error-code"), HeaderValue::from_static(code));
-            (status, [header], Json(json!({ "code": code, "message": message }))).into_response()
+            (status, [header], body(json!({ "code": code, "message": message }))).into_response()
         }
         Dialect::V3 => (status, Json(json!({ "error": message }))).into_response(),
         Dialect::Native => {

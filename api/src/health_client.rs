@@ -11,8 +11,8 @@ use tokio::net::TcpStream;
 /// How long an answer may take. Container health checks give 5 s.
 const TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Bytes of an answer that are read: the report of an erasure has the most.
-const ANSWER_BYTES: u64 = 1 << 20;
+/// Bytes of an answer that are read: a line of the quarantine may be as long as a body, and has escapes.
+const ANSWER_BYTES: u64 = 64 << 20;
 
 /// What came back.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,6 +6,7 @@ mod alerting;
 mod engine;
 mod mqtt;
 mod process;
+mod quarantine;
 mod store;
 
 use parking_lot::RwLock;
@@ -23,6 +24,7 @@ use crate::budget::Budget;
 pub use alerting::AlertingMetrics;
 pub use engine::EngineMetrics;
 pub use mqtt::MqttMetrics;
+pub use quarantine::QuarantineMetrics;
 pub use store::StoreMetrics;
 
 /// Labels of a request.

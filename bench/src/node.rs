@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ingest::intake::{Expired, Intake, LinesRequest, Mode};
+use ingest::intake::{Intake, LinesRequest, Mode, Protocol};
 use ingest::line_protocol::Precision;
 use ingest::ring::Ring;
 use ingest::writer::Writer;
@@ -157,8 +157,8 @@ async fn send(intake: Intake, bodies: Vec<Bytes>) -> Result<usize> {
     let mut rows = 0;
     for body in bodies {
         let (database, precision, mode) = (database.clone(), Precision::Nanosecond, Mode::Partial);
-        let expired = Expired::Hidden;
-        let written = intake.write_lines(LinesRequest { database, body, precision, mode, expired }).await?;
+        let protocol = Protocol::V3;
+        let written = intake.write_lines(LinesRequest { database, body, precision, mode, protocol }).await?;
         if let Some(refused) = written.rejected.into_iter().next() {
             return Err(Error::Refused { number: refused.number, line: refused.line });
         }

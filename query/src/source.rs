@@ -15,7 +15,7 @@ use crate::catalog::ExternalTables;
 pub struct Source {
     /// The engine that holds the telemetry.
     pub engine: Engine,
-    /// Tables that are not telemetry: `registry.*`, `alerts.*`.
+    /// Tables that are not telemetry: `registry.*`, `alerts.*`, `system.quarantine`.
     pub external: ExternalTables,
 }
 

@@ -25,6 +25,7 @@ pub mod merge;
 pub mod model;
 pub mod object;
 pub mod parquet_file;
+pub mod quarantine;
 pub mod registry;
 pub mod retention;
 pub mod rows;

@@ -1,4 +1,4 @@
-//! Tables of SQL that are not telemetry: `registry.*` and `alerts.history`.
+//! Tables of SQL that are not telemetry: `registry.*`, `alerts.history` and `system.quarantine`.
 
 use std::sync::Arc;
 
@@ -6,15 +6,26 @@ use alerting::{Alerting, History};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use query::{ExternalError, ExternalTable, ExternalTables};
+use storage::quarantine::Quarantine;
 use storage::registry::{Registry, RegistryTable};
 
+use super::quarantined::QuarantineTable;
+
 /// All of them.
-pub(super) fn tables(registry: &Arc<Registry>, alerting: &Arc<Alerting>) -> ExternalTables {
+pub(super) fn tables(
+    registry: &Arc<Registry>,
+    alerting: &Arc<Alerting>,
+    quarantine: &Arc<Quarantine>,
+) -> ExternalTables {
     let of_registry = RegistryTable::ALL.into_iter().fold(ExternalTables::default(), |tables, table| {
         let registry = Arc::clone(registry);
         tables.with("registry", table.name(), Arc::new(OfRegistry { registry, table }))
     });
-    of_registry.with("alerts", "history", Arc::new(AlertHistory(Arc::clone(alerting.history()))))
+    of_registry.with("alerts", "history", Arc::new(AlertHistory(Arc::clone(alerting.history())))).with(
+        "system",
+        "quarantine",
+        Arc::new(QuarantineTable(Arc::clone(quarantine))),
+    )
 }
 
 struct OfRegistry {

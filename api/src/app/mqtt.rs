@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use ingest::intake::{Expired, Intake, LinesRequest, Mode, WriteError};
+use ingest::intake::{Intake, LineProblem, LinesRequest, Mode, Protocol, WriteError};
 use ingest::line_protocol::{Dialect, Precision};
 use ingest::mqtt::mapping::{Route, Router};
 use ingest::mqtt::{Authenticate, Publish, PublishError, Refused, Session};
@@ -13,6 +13,8 @@ use ingest::row::Row;
 use storage::model::DatabaseName;
 
 use crate::auth::{Credentials, Tokens};
+use crate::error::kept_text;
+use crate::metrics::{Metrics, RefusedLabels};
 
 /// How often a publish is tried again while a budget is full, before its connection is closed. Meanwhile the
 /// connection is not read, which slows the client down.
@@ -45,11 +47,19 @@ impl Authenticate for TokenPasswords {
 pub(super) struct IntakePublish {
     intake: Intake,
     router: Router,
+    metrics: Arc<Metrics>,
 }
 
 impl IntakePublish {
-    pub(super) fn new(intake: Intake, router: Router) -> Arc<Self> {
-        Arc::new(Self { intake, router })
+    pub(super) fn new(intake: Intake, router: Router, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self { intake, router, metrics })
+    }
+
+    fn count<'p>(&self, problems: impl Iterator<Item = &'p LineProblem>) {
+        for problem in problems {
+            let labels = RefusedLabels { protocol: Protocol::Mqtt.name(), reason: problem.code() };
+            self.metrics.refused_lines.get_or_create(&labels).inc();
+        }
     }
 
     async fn lines(&self, database: &str, body: Bytes) -> Result<(), PublishError> {
@@ -58,17 +68,19 @@ impl IntakePublish {
             body,
             precision: Precision::Nanosecond,
             mode: Mode::Partial,
-            expired: Expired::Hidden,
+            protocol: Protocol::Mqtt,
         };
         let written = while_busy(|| self.intake.write_lines(request.clone())).await?;
+        self.count(written.rejected.iter().map(|line| &line.problem));
         match written.rejected.first() {
             None => Ok(()),
             Some(first) => Err(PublishError::Rejected(format!(
-                "{} of {} lines, first line {}: {}",
+                "{} of {} lines, first line {}: {}{}",
                 written.rejected.len(),
                 written.lines,
                 first.number,
-                first.problem.reason(Dialect::V3)
+                first.problem.reason(Dialect::V3),
+                kept_text(first.kept)
             ))),
         }
     }
@@ -78,13 +90,15 @@ impl IntakePublish {
         // A mapping names one database.
         let database = database_name(&first.database)?;
         let rejected = while_busy(|| self.intake.write_rows(&database, rows)).await?;
+        self.count(rejected.iter().map(|row| &row.problem));
         match rejected.first() {
             None => Ok(()),
             Some(first) => Err(PublishError::Rejected(format!(
-                "{} of {} rows, first: {}",
+                "{} of {} rows, first: {}{}",
                 rejected.len(),
                 rows.len(),
-                first.problem.reason(Dialect::V3)
+                first.problem.reason(Dialect::V3),
+                kept_text(first.kept)
             ))),
         }
     }

@@ -1,12 +1,12 @@
-//! Asks a running engine for work that takes long, and waits for its end.
+//! A running engine that a command asks: where it is, with which token, and how work that takes long is waited for.
 
 use std::path::PathBuf;
 
 use clap::{Arg, ArgMatches};
 use serde_json::Value;
 
-use super::Failure;
 use super::progress::LOOK_EVERY;
+use super::{Failure, host};
 use crate::health_client::{self, Answer, Question};
 
 /// How often an engine that does not answer is asked again: it may be busy, and the work goes on.
@@ -14,27 +14,42 @@ const PATIENCE: u32 = 20;
 
 /// An engine that is asked.
 pub(super) struct Asked {
-    host: String,
+    /// `name:port`.
+    pub(super) host: String,
     token: Option<String>,
+}
+
+/// `--url`.
+pub(super) fn url_arg(help: &'static str) -> Arg {
+    Arg::new("url").long("url").value_name("URL").help(help)
+}
+
+/// `--token-file`.
+pub(super) fn token_arg() -> Arg {
+    Arg::new("token-file")
+        .long("token-file")
+        .value_name("FILE")
+        .value_parser(clap::value_parser!(PathBuf))
+        .help("A file with the token for the engine [default: BUSBAR_TOKEN, if set]")
 }
 
 /// Where the engine is, and who asks.
 pub(super) fn arguments() -> [Arg; 2] {
-    let url = Arg::new("url").long("url").value_name("URL").help(
+    let url = url_arg(
         "The running engine, such as http://127.0.0.1:8181 [default: where the configuration says it listens, if it runs]",
     );
-    let token = Arg::new("token-file")
-        .long("token-file")
-        .value_name("FILE")
-        .value_parser(clap::value_parser!(PathBuf))
-        .help("A file with the token for the engine [default: BUSBAR_TOKEN, if set]");
-    [url, token]
+    [url, token_arg()]
 }
 
 impl Asked {
     /// The engine at `host`, asked with the token that the arguments name.
     pub(super) fn new(host: String, matches: &ArgMatches) -> Result<Self, Failure> {
         Ok(Self { host, token: token(matches)? })
+    }
+
+    /// Where `--url` says an engine is.
+    pub(super) fn named(matches: &ArgMatches) -> Result<Option<String>, Failure> {
+        matches.get_one::<String>("url").map(|url| host(url)).transpose()
     }
 
     /// Begins a job of a resource, shows each of its states, and returns the last one: it does not run any more.
@@ -70,9 +85,18 @@ impl Asked {
         Ok(job)
     }
 
-    async fn send(&self, method: &str, path: &str, body: Option<&str>) -> std::io::Result<Answer> {
+    /// Sends a request.
+    pub(super) async fn send(&self, method: &str, path: &str, body: Option<&str>) -> std::io::Result<Answer> {
         health_client::send(&self.host, Question { method, path, token: self.token.as_deref(), body }).await
     }
+}
+
+/// Why an engine refuses, for people.
+pub(super) fn refusal(answer: &Answer) -> Failure {
+    let problem: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+    let text = |name: &str| problem.get(name).and_then(Value::as_str).map(str::to_owned);
+    let detail = text("detail").or_else(|| text("error")).unwrap_or_else(|| answer.body.clone());
+    format!("the engine answers {}: {detail}", answer.status).into()
 }
 
 fn token(matches: &ArgMatches) -> Result<Option<String>, Failure> {
@@ -97,10 +121,7 @@ fn content(answer: &Answer) -> Result<Value, Failure> {
     if matches!(answer.status, 200 | 202) {
         return Ok(serde_json::from_str(&answer.body)?);
     }
-    let problem: Value = serde_json::from_str(&answer.body).unwrap_or_default();
-    let text = |name: &str| problem.get(name).and_then(Value::as_str).map(str::to_owned);
-    let detail = text("detail").or_else(|| text("error")).unwrap_or_else(|| answer.body.clone());
-    Err(format!("the engine answers {}: {detail}", answer.status).into())
+    Err(refusal(answer))
 }
 
 #[cfg(test)]

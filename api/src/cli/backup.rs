@@ -8,11 +8,11 @@ use clap::{Arg, ArgMatches, Command};
 use serde::Deserialize;
 use storage::backup::{Counts, Destination, Manifest, Place, Progress, back_up};
 use storage::engine::{Engine, EngineConfig, is_in_use};
-use storage::stream;
+use storage::{quarantine, stream};
 
 use super::asked::{self, Asked};
 use super::progress::{Shown, line, mebibytes, watched};
-use super::{Failure, host, load, print, with_settings};
+use super::{Failure, load, print, with_settings};
 use crate::app;
 use crate::config::Config;
 use crate::health_client;
@@ -62,7 +62,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let config = load(matches)?;
     let to = absolute(matches.get_one::<String>("to").map_or("", String::as_str))?;
     let keep = matches.get_one::<u32>("keep").map(|keep| *keep as usize);
-    let named = matches.get_one::<String>("url").map(|url| host(url)).transpose()?;
+    let named = Asked::named(matches)?;
     let running = is_in_use(&config.data_dir).then(|| health_client::reachable(config.http.addr).to_string());
     match named.or(running) {
         Some(host) => runtime.block_on(ask(&Asked::new(host, matches)?, &to, keep)),
@@ -112,7 +112,11 @@ async fn take(config: &Config, to: &str, keep: Option<usize>) -> Result<ExitCode
     let settings = EngineConfig { background: false, ..app::engine_config(config, &config.memory_plan()?)? };
     let (engine, _committer) = Engine::open(settings).await?;
     let progress = Progress::default();
-    let streams = async { stream::freeze_all(&data_dir.join("alerting")) };
+    let streams = async {
+        let mut streams = stream::freeze_all(&data_dir.join("alerting"))?;
+        streams.extend(stream::freeze_all(&data_dir.join(quarantine::FOLDER))?);
+        Ok(streams)
+    };
     let manifest = watched(&progress, Box::pin(back_up(&engine, streams, &destination, &progress))).await?;
     if let Some(keep) = keep {
         destination.keep_newest(keep).await?;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::asked::{self, Asked};
 use super::backup::absolute;
 use super::progress::{Shown, mebibytes};
-use super::{Failure, host, load, print, with_settings};
+use super::{Failure, load, print, with_settings};
 use crate::health_client;
 
 const ABOUT: &str = "Remove what deletes have hidden from everywhere, now: data files, old versions of tables, the log, last \
@@ -80,8 +80,8 @@ pub(super) fn command() -> Command {
 }
 
 pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
-    let engine = match matches.get_one::<String>("url") {
-        Some(url) => host(url)?,
+    let engine = match Asked::named(matches)? {
+        Some(host) => host,
         None => health_client::reachable(load(matches)?.http.addr).to_string(),
     };
     let engine = Asked::new(engine, matches)?;

@@ -11,6 +11,7 @@ mod last_values;
 mod load;
 mod memory;
 mod quantity;
+mod quarantine;
 mod render;
 mod resources;
 mod retention;
@@ -31,6 +32,7 @@ pub use last_values::LastValues;
 pub use load::{ConfigError, load};
 pub use memory::{Auto, Memory, MemoryPlan};
 pub use quantity::{ByteSize, Span};
+pub use quarantine::Quarantine;
 pub use render::render;
 pub use retention::{Period, Retention};
 pub use setting::{SETTINGS, Setting};
@@ -75,6 +77,8 @@ pub struct Config {
     pub compaction: Compaction,
     /// Last values.
     pub last_values: LastValues,
+    /// Lines that cannot be stored.
+    pub quarantine: Quarantine,
     /// How long rows are kept.
     pub retention: Retention,
     /// SQL.
@@ -229,6 +233,7 @@ impl Default for Config {
             store: Store::default(),
             compaction: Compaction::default(),
             last_values: LastValues::default(),
+            quarantine: Quarantine::default(),
             retention: Retention::default(),
             query: Query::default(),
             logging: Logging::default(),

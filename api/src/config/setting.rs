@@ -394,6 +394,24 @@ pub const SETTINGS: &[Setting] = &[
         "Memory of last values; latest() of a table that does not fit is computed from its rows."
     ),
     setting!(
+        "quarantine.max_bytes",
+        "BUSBAR_QUARANTINE_MAX_BYTES",
+        "quarantine-max-bytes",
+        "SIZE",
+        "\"64MiB\"",
+        quarantine.max_bytes,
+        "Lines that cannot be stored and are kept for a later try; beyond it they are refused and forgotten."
+    ),
+    setting!(
+        "quarantine.max_age",
+        "BUSBAR_QUARANTINE_MAX_AGE",
+        "quarantine-max-age",
+        "PERIOD",
+        "\"30days\"",
+        quarantine.max_age,
+        "How long such a line is kept."
+    ),
+    setting!(
         "query.deadline",
         "BUSBAR_QUERY_DEADLINE",
         "query-deadline",

@@ -2,6 +2,7 @@
 
 use ingest::intake::{LineProblem, RejectedLine};
 use serde::Serialize;
+use storage::quarantine::{LineId, NotKept};
 
 use super::Dialect;
 
@@ -40,6 +41,16 @@ struct V3Line {
     original_line: String,
     line_number: usize,
     error_message: String,
+    /// Where the quarantine keeps it; InfluxDB 3 has nothing of the kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quarantine_id: Option<u64>,
+}
+
+/// A line that the quarantine keeps.
+#[derive(Debug, Serialize)]
+pub(super) struct Quarantined {
+    line: usize,
+    id: u64,
 }
 
 impl RefusedLines {
@@ -84,7 +95,8 @@ impl RefusedLines {
         let line = |line: &RejectedLine| V3Line {
             original_line: line.line.clone(),
             line_number: line.number,
-            error_message: line.problem.reason(ingest::line_protocol::Dialect::V3),
+            error_message: line.problem.reason(ingest::line_protocol::Dialect::V3) + &kept_text(line.kept),
+            quarantine_id: line.kept.and_then(Result::ok).map(LineId::get),
         };
         if self.partial {
             let lines = self.rejected.iter().take(LISTED_LINES).map(line).collect();
@@ -97,6 +109,15 @@ impl RefusedLines {
         }
     }
 
+    /// The lines that the quarantine keeps, for clients of InfluxDB 1 and 2 that read more than the text.
+    pub(super) fn quarantined(&self) -> Vec<Quarantined> {
+        let id = |line: &RejectedLine| {
+            let id = line.kept?.ok()?.get();
+            Some(Quarantined { line: line.number, id })
+        };
+        self.rejected.iter().filter_map(id).take(LISTED_LINES).collect()
+    }
+
     fn reasons(&self, dialect: Dialect) -> String {
         let words = match dialect {
             Dialect::V1 | Dialect::Native => ingest::line_protocol::Dialect::V1,
@@ -104,7 +125,7 @@ impl RefusedLines {
             Dialect::V3 => ingest::line_protocol::Dialect::V3,
         };
         let one = |line: &RejectedLine| {
-            let reason = line.problem.reason(words);
+            let reason = line.problem.reason(words) + &kept_text(line.kept);
             if line.problem.is_parse() {
                 format!("unable to parse '{}': {reason}", line.line)
             } else {
@@ -121,5 +142,14 @@ impl RefusedLines {
             reasons.push(format!("and {more} more lines"));
         }
         reasons.join("\n")
+    }
+}
+
+/// What became of a line, for people; nothing when lines of its kind are not kept.
+pub(crate) fn kept_text(kept: Option<Result<LineId, NotKept>>) -> String {
+    match kept {
+        None => String::new(),
+        Some(Ok(id)) => format!(" (in quarantine as {id})"),
+        Some(Err(why)) => format!(" (not kept: {why})"),
     }
 }

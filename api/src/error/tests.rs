@@ -8,6 +8,7 @@ use ingest::intake::{LineProblem, RejectedLine};
 use ingest::line_protocol::{LineError, Precision};
 use serde_json::{Value, json};
 use storage::model::{DatabaseName, FieldType};
+use storage::quarantine::{LineId, NotKept};
 
 use super::Dialect::{Native, V1, V2, V3};
 use super::{Dialect, Failure, RefusedLines};
@@ -35,7 +36,29 @@ fn error(message: &str) -> Value {
 }
 
 fn line(number: usize, line: &str, problem: LineProblem) -> RejectedLine {
-    RejectedLine { number, line: line.into(), problem }
+    RejectedLine { number, line: line.into(), problem, kept: None }
+}
+
+#[tokio::test]
+async fn a_line_in_quarantine_is_named_by_its_id_in_the_format_of_each_client() {
+    let kept = |dialect| async move {
+        let ok = RejectedLine { kept: Some(Ok(LineId::new(17))), ..line(2, "m temp=\"x\"", conflict()) };
+        let full = RejectedLine { kept: Some(Err(NotKept::Full)), ..line(3, "m temp=\"x\"", conflict()) };
+        answer(&Failure::Lines(RefusedLines::some(vec![ok, full], 1, "d", None)), dialect).await.2
+    };
+    for (dialect, text) in [(V1, "error"), (V2, "message")] {
+        let body = kept(dialect).await;
+        assert_eq!(body["quarantined"], json!([{ "line": 2, "id": 17 }]));
+        let text = body[text].as_str().unwrap();
+        assert!(text.contains("already exists as type float (in quarantine as 17)\n"), "{text}");
+        assert!(text.contains("(not kept: the quarantine is full) dropped=2 for database: d"), "{text}");
+    }
+    let body = kept(V3).await;
+    assert_eq!(
+        (&body["data"][0]["quarantine_id"], &body["data"][1]["quarantine_id"]),
+        (&json!(17), &Value::Null)
+    );
+    assert!(body["data"][0]["error_message"].as_str().unwrap().ends_with("(in quarantine as 17)"));
 }
 
 fn conflict() -> LineProblem {

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::body::small;
-use super::extract::Path;
+use super::extract::{Path, require_json};
 use crate::backups::{Job, Refused};
 use crate::problem::Problem;
 use crate::surface::Surface;
@@ -80,13 +80,7 @@ pub(super) async fn start(
     body: Body,
 ) -> Result<Response, Problem> {
     let backups = surface.doors.backups()?;
-    // A page in a browser can send other types to this machine without being asked.
-    let content_type =
-        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if !content_type.starts_with("application/json") {
-        let detail = "send content-type: application/json";
-        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", detail));
-    }
+    require_json(&headers)?;
     let body = small(body, REQUEST_BYTES).await?;
     let wanted: Wanted = serde_json::from_slice(&body)
         .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "invalid", error.to_string()))?;

@@ -4,11 +4,25 @@
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequestParts, Path as AxumPath, Query as AxumQuery};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
 
 use crate::problem::Problem;
+
+/// Refuses what does not say that it is JSON: a page in a browser can send other types to this machine without being
+/// asked.
+///
+/// # Errors
+/// When the content is of another type, or of none.
+pub(super) fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let found = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if found.starts_with("application/json") {
+        return Ok(());
+    }
+    let detail = "send content-type: application/json";
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", detail))
+}
 
 /// The parameters of the path.
 pub(super) struct Path<T>(pub(super) T);

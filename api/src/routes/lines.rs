@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use ingest::intake::{Expired, LineProblem, LinesRequest, Mode, RejectedLine, WriteError};
+use ingest::intake::{LinesRequest, Mode, Protocol, RejectedLine, WriteError};
 use ingest::line_protocol::Precision;
 use storage::model::DatabaseName;
 
@@ -65,9 +65,13 @@ pub(super) async fn write(
     let received = u64::try_from(whole.bytes.len()).unwrap_or(u64::MAX);
     surface.metrics.ingest_bytes.get_or_create(&source).inc_by(received);
     let started = storage::clock::instant();
-    let expired = if dialect == Dialect::V3 { Expired::Hidden } else { Expired::Refused };
+    let protocol = match dialect {
+        Dialect::V1 | Dialect::Native => Protocol::V1,
+        Dialect::V2 => Protocol::V2,
+        Dialect::V3 => Protocol::V3,
+    };
     let (target, bytes) = (database.clone(), whole.bytes.clone());
-    let request = LinesRequest { database: target, body: bytes, precision, mode, expired };
+    let request = LinesRequest { database: target, body: bytes, precision, mode, protocol };
     let written = match intake.write_lines(request).await {
         Ok(written) => written,
         Err(error) => {
@@ -92,21 +96,7 @@ pub(super) async fn write(
 
 fn count_refused(surface: &Surface, dialect: Dialect, lines: &[RejectedLine]) {
     for line in lines {
-        let labels = RefusedLabels { protocol: dialect.name(), reason: reason(&line.problem) };
+        let labels = RefusedLabels { protocol: dialect.name(), reason: line.problem.code() };
         surface.metrics.refused_lines.get_or_create(&labels).inc();
-    }
-}
-
-/// A short name for metrics.
-const fn reason(problem: &LineProblem) -> &'static str {
-    match problem {
-        LineProblem::Parse(_) => "parse",
-        LineProblem::TypeConflict { .. } => "type_conflict",
-        LineProblem::TagAndField { .. } => "tag_and_field",
-        LineProblem::TimeField { .. } | LineProblem::TimeTag { .. } => "reserved_name",
-        LineProblem::Name(_) => "name",
-        LineProblem::Limit(_) => "limit",
-        LineProblem::Time(_) => "time",
-        LineProblem::Expired => "expired",
     }
 }

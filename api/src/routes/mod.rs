@@ -16,6 +16,7 @@ mod native;
 mod page;
 mod parameters;
 mod ping;
+mod quarantine;
 mod query_sql;
 mod query_v1;
 mod ready;

@@ -9,7 +9,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{alerts, backups, databases, deletes, erasures, registry, rules, tables};
+use super::{alerts, backups, databases, deletes, erasures, quarantine, registry, rules, tables};
 use crate::surface::Surface;
 
 #[derive(OpenApi)]
@@ -36,6 +36,10 @@ pub fn router(surface: &Surface, registry: &Arc<Registry>) -> Router {
         .routes(routes!(backups::read))
         .routes(routes!(erasures::list, erasures::start))
         .routes(routes!(erasures::read))
+        .routes(routes!(quarantine::list, quarantine::drop_many))
+        .routes(routes!(quarantine::replay))
+        .routes(routes!(quarantine::read, quarantine::drop_one))
+        .routes(routes!(quarantine::replay_one))
         .with_state(surface.clone());
     let (router, description) = OpenApiRouter::with_openapi(Description::openapi())
         .nest("/api/v1", registry::router().with_state(Arc::clone(registry)).merge(own))

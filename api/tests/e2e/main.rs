@@ -19,6 +19,7 @@ mod journal;
 mod kill;
 mod malformed;
 mod occupancy;
+mod quarantine;
 mod receiver;
 mod server;
 mod surface;

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use storage::catalog::Applied;
+use storage::clock;
 use storage::engine::Engine;
 use storage::limits;
 use storage::model::{
@@ -43,6 +44,8 @@ pub(super) struct BatchBuilder<'a> {
     keys: HashMap<(usize, Box<[u8]>), LocalSeries>,
     /// When rows that have expired are refused: the time by which they have.
     refused_at: Option<Timestamp>,
+    /// The clock by which times lie ahead.
+    now: Timestamp,
 }
 
 /// A series of this batch.
@@ -76,22 +79,23 @@ impl<'a> BatchBuilder<'a> {
             spellings: HashMap::default(),
             keys: HashMap::new(),
             refused_at,
+            now: clock::now(),
         }
     }
 
-    /// Adds a line. `Ok(Some(problem))` means that the row is in, without the field that the problem names.
+    /// Adds a line that came at `received_at`, which is its time if it has none. `Ok(Some(problem))` means that the row is in, without the field that the problem names.
     pub(super) fn add_line(
         &mut self,
         bytes: &[u8],
         precision: Precision,
-        now: Timestamp,
+        received_at: Timestamp,
     ) -> Result<Option<LineProblem>, LineProblem> {
         let line = Line::split(bytes)?;
         let time = match line.timestamp {
             Some(raw) => Timestamp::from_nanos(precision.to_nanos(raw)?),
-            None => Timestamp::from_nanos(precision.truncate(now.nanos())),
+            None => Timestamp::from_nanos(precision.truncate(received_at.nanos())),
         };
-        check_time(time, now)?;
+        check_time(time, self.now)?;
         let mut values: Vec<(Cow<'_, str>, Value<'_>)> = Vec::with_capacity(8);
         for field in line.fields() {
             let field = field?;
@@ -107,10 +111,10 @@ impl<'a> BatchBuilder<'a> {
         Ok(stripped.then(|| self.time_field(table, false)))
     }
 
-    /// Adds a row of a mapping.
-    pub(super) fn add_row(&mut self, row: &Row, now: Timestamp) -> Result<(), LineProblem> {
-        let time = row.time.unwrap_or(now);
-        check_time(time, now)?;
+    /// Adds a row of a mapping that came at `received_at`, which is its time if it has none.
+    pub(super) fn add_row(&mut self, row: &Row, received_at: Timestamp) -> Result<(), LineProblem> {
+        let time = row.time.unwrap_or(received_at);
+        check_time(time, self.now)?;
         let tags: Tags<'_> = row
             .tags
             .iter()

@@ -5,12 +5,16 @@
 //! 2. New tables, tags, fields and series are defined. If another source changed a schema meanwhile, step 1 is
 //!    done again (KEY-4).
 //! 3. The batch is encoded for the log, pushed into the ring, and awaited.
+//! 4. Of the lines that were set aside, those that may fit later are kept in the quarantine, whole.
 
 mod batch;
 mod column;
 mod declare;
 mod delete;
 mod problem;
+mod protocol;
+mod replay;
+mod set_aside;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -23,15 +27,19 @@ use storage::clock;
 use storage::engine::Engine;
 use storage::log::{EncodedBatch, encode_batch};
 use storage::model::{DatabaseName, Timestamp};
+use storage::quarantine::Quarantine;
 use tokio::sync::oneshot;
 
 pub use delete::DeleteRequest;
 pub use problem::{LineProblem, RejectedLine, RejectedRow};
+pub use protocol::Protocol;
+pub use replay::Replayed;
 
 use crate::line_protocol::Precision;
 use crate::ring::{CommitError, Ring, Submission};
 use crate::row::Row;
 use batch::{BatchBuilder, Finished};
+use set_aside::SetAside;
 
 /// Bodies above this are decoded on the blocking pool, so that a large one does not hold up the other
 /// connections of its thread: 256 KiB take about half a millisecond.
@@ -55,16 +63,6 @@ pub enum Mode {
     AllOrNothing,
 }
 
-/// What becomes of rows that are older than their table keeps rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Expired {
-    /// They are written, and in no answer unless the table keeps rows for longer later (InfluxDB 3).
-    #[default]
-    Hidden,
-    /// They are reported as bad lines (InfluxDB 1 and 2).
-    Refused,
-}
-
 /// A body of line protocol.
 #[derive(Debug, Clone)]
 pub struct LinesRequest {
@@ -76,8 +74,8 @@ pub struct LinesRequest {
     pub precision: Precision,
     /// What becomes of bad lines.
     pub mode: Mode,
-    /// What becomes of rows that have expired.
-    pub expired: Expired,
+    /// How they came.
+    pub protocol: Protocol,
 }
 
 /// What became of a body.
@@ -125,13 +123,26 @@ pub struct Intake {
     engine: Engine,
     ring: Arc<Ring>,
     create_on_write: bool,
+    quarantine: Option<Arc<Quarantine>>,
 }
 
 impl Intake {
     /// An intake that writes to `engine` through `ring`. With `create_on_write` a missing database is made.
     #[must_use]
     pub fn new(engine: Engine, ring: Arc<Ring>, create_on_write: bool) -> Self {
-        Self { engine, ring, create_on_write }
+        Self { engine, ring, create_on_write, quarantine: None }
+    }
+
+    /// Keeps lines there that cannot be stored; without it they are refused and forgotten.
+    #[must_use]
+    pub fn with_quarantine(self, quarantine: Arc<Quarantine>) -> Self {
+        Self { quarantine: Some(quarantine), ..self }
+    }
+
+    /// Where lines are kept that cannot be stored.
+    #[must_use]
+    pub fn quarantine(&self) -> Option<&Arc<Quarantine>> {
+        self.quarantine.as_ref()
     }
 
     /// Writes lines. On return the rows of `Ok` are durable and visible.
@@ -143,8 +154,14 @@ impl Intake {
         let large = request.body.len() > INLINE_BODY_BYTES;
         let own = self.clone();
         let work = move || own.decode_lines(&request);
-        let (encoded, written) = if large { unblocked(work).await?? } else { work()? };
+        let (encoded, (mut written, aside)) = if large { unblocked(work).await?? } else { work()? };
+        // The good lines first: if they are not taken, all of the body comes again.
         self.commit(encoded).await?;
+        for (at, kept) in self.keep(aside).await {
+            if let Some(line) = written.rejected.get_mut(at) {
+                line.kept = Some(kept);
+            }
+        }
         Ok(written)
     }
 
@@ -159,16 +176,22 @@ impl Intake {
     ) -> Result<Vec<RejectedRow>, WriteError> {
         self.admit(database, rows.len())?;
         let now = clock::now();
-        let (encoded, rejected) = self.decode(database, None, |builder| {
-            let mut rejected = Vec::new();
+        let (encoded, (mut rejected, aside)) = self.decode(database, None, |builder| {
+            let (mut rejected, mut aside) = (Vec::new(), self.aside(Protocol::Mqtt));
             for (position, row) in rows.iter().enumerate() {
                 if let Err(problem) = builder.add_row(row, now) {
-                    rejected.push(RejectedRow { position, problem });
+                    aside.row(rejected.len(), database, row, &problem, now);
+                    rejected.push(RejectedRow { position, problem, kept: None });
                 }
             }
-            Ok(rejected)
+            Ok((rejected, aside))
         })?;
         self.commit(encoded).await?;
+        for (at, kept) in self.keep(aside).await {
+            if let Some(row) = rejected.get_mut(at) {
+                row.kept = Some(kept);
+            }
+        }
         Ok(rejected)
     }
 
@@ -189,11 +212,14 @@ impl Intake {
         if self.engine.has_room(bytes) { Ok(()) } else { Err(WriteError::Busy { retry_after: RETRY_AFTER }) }
     }
 
-    fn decode_lines(&self, request: &LinesRequest) -> Result<(EncodedBatch, Written), WriteError> {
+    fn decode_lines(
+        &self,
+        request: &LinesRequest,
+    ) -> Result<(EncodedBatch, (Written, SetAside)), WriteError> {
         let now = clock::now();
-        let refused_at = (request.expired == Expired::Refused).then(|| self.engine.now());
+        let refused_at = request.protocol.refuses_expired().then(|| self.engine.now());
         self.decode(&request.database, refused_at, |builder| {
-            let mut written = Written::default();
+            let (mut written, mut aside) = (Written::default(), self.aside(request.protocol));
             for line in crate::line_protocol::lines(&request.body) {
                 written.lines += 1;
                 match builder.add_line(line.bytes, request.precision, now) {
@@ -203,7 +229,10 @@ impl Intake {
                         written.rows += 1;
                         written.rejected.push(RejectedLine::new(&line, problem));
                     }
-                    Err(problem) => written.rejected.push(RejectedLine::new(&line, problem)),
+                    Err(problem) => {
+                        aside.line(written.rejected.len(), request, line.bytes, &problem, now);
+                        written.rejected.push(RejectedLine::new(&line, problem));
+                    }
                 }
             }
             let refuses_all = match request.mode {
@@ -214,7 +243,7 @@ impl Intake {
             if refuses_all {
                 return Err(WriteError::Rejected(written.rejected));
             }
-            Ok(written)
+            Ok((written, aside))
         })
     }
 

@@ -1,6 +1,7 @@
 //! What is wrong with a line or a row.
 
 use storage::model::FieldType;
+use storage::quarantine::{LineId, NotKept};
 
 use crate::line_protocol::{Dialect, LineError, RawLine};
 
@@ -16,12 +17,14 @@ pub struct RejectedLine {
     pub line: String,
     /// What is wrong.
     pub problem: LineProblem,
+    /// Whether the quarantine keeps it; `None` when it is not of the kind that is kept.
+    pub kept: Option<Result<LineId, NotKept>>,
 }
 
 impl RejectedLine {
     pub(super) fn new(line: &RawLine<'_>, problem: LineProblem) -> Self {
         let kept = line.bytes.get(..KEPT_LINE_BYTES).unwrap_or(line.bytes);
-        Self { number: line.number, line: String::from_utf8_lossy(kept).into_owned(), problem }
+        Self { number: line.number, line: String::from_utf8_lossy(kept).into_owned(), problem, kept: None }
     }
 }
 
@@ -32,6 +35,8 @@ pub struct RejectedRow {
     pub position: usize,
     /// What is wrong.
     pub problem: LineProblem,
+    /// Whether the quarantine keeps it; `None` when it is not of the kind that is kept.
+    pub kept: Option<Result<LineId, NotKept>>,
 }
 
 /// What is wrong with a line or a row.
@@ -96,6 +101,38 @@ impl LineProblem {
     #[must_use]
     pub fn dropped(&self) -> bool {
         !matches!(self, Self::TimeField { dropped: false, .. })
+    }
+
+    /// Whether its line is kept for a later try: what its types, names or bounds keep out now may fit later. What does
+    /// not parse never will, and is kept only when the sender does not hear of it. What has expired is kept by nobody.
+    pub(super) fn is_kept(&self, sender_hears: bool) -> bool {
+        match self {
+            Self::Parse(_) => !sender_hears,
+            Self::TypeConflict { .. }
+            | Self::TagAndField { .. }
+            | Self::TimeTag { .. }
+            | Self::TimeField { dropped: true, .. }
+            | Self::Name(_)
+            | Self::Limit(_)
+            | Self::Time(_) => true,
+            // Without that field it is stored.
+            Self::TimeField { dropped: false, .. } | Self::Expired => false,
+        }
+    }
+
+    /// A short name that does not change, for metrics and filters.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Parse(_) => "parse",
+            Self::TypeConflict { .. } => "type_conflict",
+            Self::TagAndField { .. } => "tag_and_field",
+            Self::TimeField { .. } | Self::TimeTag { .. } => "reserved_name",
+            Self::Name(_) => "name",
+            Self::Limit(_) => "limit",
+            Self::Time(_) => "time",
+            Self::Expired => "expired",
+        }
     }
 
     /// The reason in the words of `dialect`.

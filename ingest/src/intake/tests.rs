@@ -1,5 +1,7 @@
 //! Tests of the way from a line to an acknowledgement, over a real engine on a real disk.
 
+mod quarantine;
+
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -14,7 +16,7 @@ use storage::model::{DatabaseName, FieldType, FieldValue, TableSchema, TagTest, 
 use storage::rows::SortedRows;
 use storage::view::Snapshot;
 
-use super::{DeleteRequest, Expired, Intake, LineProblem, LinesRequest, Mode, WriteError, Written};
+use super::{DeleteRequest, Intake, LineProblem, LinesRequest, Mode, Protocol, WriteError, Written};
 use crate::line_protocol::{LineError, Precision};
 use crate::ring::Ring;
 use crate::row::Row;
@@ -91,7 +93,7 @@ fn request(body: &str, mode: Mode) -> LinesRequest {
         body: body.to_owned().into(),
         precision: Precision::Nanosecond,
         mode,
-        expired: Expired::Refused,
+        protocol: Protocol::V1,
     }
 }
 

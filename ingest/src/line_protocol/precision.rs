@@ -77,6 +77,30 @@ impl Precision {
         }
     }
 
+    /// The name that [`of_name`](Self::of_name) knows.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nanosecond => "ns",
+            Self::Microsecond => "us",
+            Self::Millisecond => "ms",
+            Self::Second => "s",
+            Self::Minute => "m",
+            Self::Hour => "h",
+            Self::Auto => "auto",
+        }
+    }
+
+    /// The precision that is called so.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        match name {
+            "" => None,
+            "auto" => Some(Self::Auto),
+            _ => Self::v1(name).ok(),
+        }
+    }
+
     /// The short forms that all endpoints know.
     fn short(text: &str) -> Option<Self> {
         match text {

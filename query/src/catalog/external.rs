@@ -29,6 +29,14 @@ pub trait ExternalTable: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// Whatever kept the rows from being read; the query then fails as an internal error.
     async fn scan(&self) -> Result<Vec<RecordBatch>, ExternalError>;
+
+    /// The rows that a query of this database may see; all of them when it names none.
+    ///
+    /// # Errors
+    /// As [`scan`](Self::scan).
+    async fn scan_of(&self, _database: Option<&str>) -> Result<Vec<RecordBatch>, ExternalError> {
+        self.scan().await
+    }
 }
 
 /// External tables by schema and name.
@@ -49,8 +57,10 @@ impl ExternalTables {
         self.schemas.keys().map(String::as_str)
     }
 
-    pub(super) fn schema(&self, name: &str) -> Option<ExternalSchema> {
-        self.schemas.get(name).cloned()
+    /// The tables of a schema, as a query of this database sees them.
+    pub(super) fn schema(&self, name: &str, database: Option<&str>) -> Option<ExternalSchema> {
+        let schema = self.schemas.get(name)?.clone();
+        Some(ExternalSchema { database: database.map(str::to_owned), ..schema })
     }
 }
 
@@ -58,11 +68,20 @@ impl ExternalTables {
 #[derive(Debug, Clone, Default)]
 pub(super) struct ExternalSchema {
     tables: BTreeMap<String, Arc<dyn ExternalTable>>,
+    /// The database of the query.
+    database: Option<String>,
 }
 
 impl ExternalSchema {
     pub(super) fn add(&mut self, name: &str, table: Arc<dyn ExternalTable>) {
         self.tables.insert(name.to_owned(), table);
+    }
+
+    /// With the tables of another one too.
+    pub(super) fn and(mut self, other: Option<Self>) -> Self {
+        let Some(other) = other else { return self };
+        self.tables.extend(other.tables);
+        Self { database: other.database, ..self }
     }
 }
 
@@ -74,7 +93,8 @@ impl SchemaProvider for ExternalSchema {
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
         let provider = |table: &Arc<dyn ExternalTable>| {
-            Arc::new(ExternalProvider { table: Arc::clone(table) }) as Arc<dyn TableProvider>
+            let (table, database) = (Arc::clone(table), self.database.clone());
+            Arc::new(ExternalProvider { table, database }) as Arc<dyn TableProvider>
         };
         Ok(self.tables.get(name).map(provider))
     }
@@ -87,6 +107,7 @@ impl SchemaProvider for ExternalSchema {
 #[derive(Debug)]
 struct ExternalProvider {
     table: Arc<dyn ExternalTable>,
+    database: Option<String>,
 }
 
 #[async_trait]
@@ -106,7 +127,8 @@ impl TableProvider for ExternalProvider {
         _filters: &[Expr],
         _limit: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let rows = self.table.scan().await.map_err(DataFusionError::External)?;
+        let rows = self.table.scan_of(self.database.as_deref()).await;
+        let rows = rows.map_err(DataFusionError::External)?;
         Ok(MemorySourceConfig::try_new_exec(&[rows], self.table.schema(), projection.cloned())?)
     }
 }

@@ -116,26 +116,24 @@ impl CatalogProviderList for RequestCatalog {
 impl CatalogProvider for RequestCatalog {
     fn schema_names(&self) -> Vec<String> {
         let own = [TABLES_SCHEMA, SYSTEM_SCHEMA, INFORMATION_SCHEMA].map(str::to_owned);
-        own.into_iter().chain(self.inner.source.external.schemas().map(str::to_owned)).collect()
+        // What others add to `system` stands in the same schema.
+        let external = self.inner.source.external.schemas().filter(|name| *name != SYSTEM_SCHEMA);
+        own.into_iter().chain(external.map(str::to_owned)).collect()
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        let external = |name: &str| self.inner.source.external.schema(name, self.inner.database.as_deref());
         match name {
             TABLES_SCHEMA | TABLES_ALIAS => Some(Arc::new(DatabaseTables { catalog: self.clone() })),
-            SYSTEM_SCHEMA => Some(Arc::new(system::tables(
-                &self.inner.source,
-                &self.inner.snapshot,
-                self.inner.database.as_deref(),
-            ))),
+            SYSTEM_SCHEMA => {
+                let Inner { source, snapshot, database, .. } = &*self.inner;
+                let own = system::tables(source, snapshot, database.as_deref());
+                Some(Arc::new(own.and(external(SYSTEM_SCHEMA))))
+            }
             INFORMATION_SCHEMA => {
                 Some(Arc::new(Information { inner: InformationSchemaProvider::new(Arc::new(self.clone())) }))
             }
-            other => self
-                .inner
-                .source
-                .external
-                .schema(other)
-                .map(|schema| Arc::new(schema) as Arc<dyn SchemaProvider>),
+            other => external(other).map(|schema| Arc::new(schema) as Arc<dyn SchemaProvider>),
         }
     }
 }

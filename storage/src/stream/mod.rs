@@ -203,6 +203,40 @@ impl Stream {
         Reader::new(self.folder.clone(), segments, position)
     }
 
+    /// Lets the next record begin a segment, so that those before it can go without it.
+    ///
+    /// # Errors
+    /// [`Error::LogPoisoned`] after a failed sync; [`Error::Io`].
+    pub fn begin_segment(&self) -> Result<()> {
+        let mut inner = self.inner.lock();
+        if let Some(why) = &inner.poisoned {
+            return Err(Error::LogPoisoned(why.clone()));
+        }
+        if inner.last().records > 0 {
+            inner.roll(&self.folder)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the segments that hold no record at or above `kept`, but never the one being written.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; what was removed by then stays removed.
+    pub fn remove_before(&self, kept: RecordNumber) -> Result<()> {
+        let mut inner = self.inner.lock();
+        let mut removed = false;
+        while inner.segments.len() > 1 {
+            let Some(oldest) = inner.segments.front().filter(|segment| segment.next() <= kept.0) else {
+                break;
+            };
+            let path = segment::path(&self.folder, oldest.first);
+            fs::remove_file(&path).map_err(Error::io("remove", path))?;
+            inner.segments.pop_front();
+            removed = true;
+        }
+        if removed { sync_folder(&self.folder) } else { Ok(()) }
+    }
+
     /// Removes segments all of whose records are older than the age limit, and the oldest ones above the byte
     /// limit, but none that holds a record at or above `pin`. Returns how many went.
     ///

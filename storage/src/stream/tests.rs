@@ -193,6 +193,24 @@ fn old_segments_go_by_age_and_by_bytes_but_not_what_is_pinned_and_numbers_go_on(
     assert_eq!(stream.last().get(), 20);
 }
 
+#[test]
+fn an_owner_removes_what_it_has_written_again_and_numbers_go_on() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    written(folder.path(), 3);
+    let stream = open(folder.path()).unwrap();
+    stream.begin_segment().unwrap();
+    stream.begin_segment().unwrap();
+    stream.append(&payload(4), NOW).unwrap();
+    stream.remove_before(RecordNumber::new(4)).unwrap();
+    assert_eq!(read(&stream, 0), expected(4..=4));
+    stream.remove_before(RecordNumber::new(9)).unwrap();
+    drop(stream);
+    let stream = open(folder.path()).unwrap();
+    assert_eq!(read(&stream, 0), expected(4..=4));
+    assert_eq!(stream.append(&payload(5), NOW).unwrap().get(), 5);
+}
+
 #[cfg(feature = "failpoints")]
 #[test]
 fn a_full_disk_leaves_no_trace_and_a_failed_sync_ends_the_stream() {

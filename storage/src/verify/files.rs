@@ -8,6 +8,7 @@ use crate::engine::{Layout, definitions as definitions_file};
 use crate::error::Result;
 use crate::flush::manifest;
 use crate::log::{decode_group, salvage_reports, survey_log};
+use crate::quarantine;
 use crate::registry;
 use crate::stream;
 
@@ -85,9 +86,8 @@ pub(super) fn staged(data_dir: &Path, report: &mut Report) {
 }
 
 pub(super) fn streams(data_dir: &Path, report: &mut Report) {
-    let folder = data_dir.join("alerting");
-    for name in names(&folder) {
-        let path = folder.join(&name);
+    let folders = ["alerting", quarantine::FOLDER].map(|name| data_dir.join(name));
+    for path in folders.iter().flat_map(|folder| names(folder).into_iter().map(|name| folder.join(name))) {
         if !path.is_dir() {
             continue;
         }
