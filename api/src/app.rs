@@ -187,7 +187,12 @@ impl App {
         tracing::info!(addr = %mqtt.addr, "MQTT listens");
         let backups = Arc::new(Backups::new(engine.clone(), &alerting, Arc::clone(&quarantine), config));
         surface.doors.open_backups(Arc::clone(&backups));
-        surface.doors.open_erasures(Arc::new(Erasures::new(engine.clone(), backups, config)));
+        surface.doors.open_erasures(Arc::new(Erasures::new(
+            engine.clone(),
+            backups,
+            Arc::clone(&quarantine),
+            config,
+        )));
         // 6. Everything runs.
         surface.readiness.release("engine");
         tracing::info!("ready");

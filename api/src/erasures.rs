@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use storage::backup::{Destination, Place};
 use storage::engine::Engine;
 use storage::erasure::{Neighbour, Progress, Report, Treatment, Wanted};
+use storage::quarantine::Quarantine;
 use tokio::task::JoinHandle;
 
 use crate::backups::Backups;
@@ -30,6 +31,7 @@ const AFTER_THE_DEADLINE: Duration = Duration::from_secs(5);
 pub struct Erasures {
     engine: Engine,
     backups: Arc<Backups>,
+    quarantine: Arc<Quarantine>,
     config: Config,
     jobs: Mutex<Jobs>,
 }
@@ -98,8 +100,8 @@ impl Job {
 impl Erasures {
     /// Erasures of this engine, whose backups are those.
     #[must_use]
-    pub fn new(engine: Engine, backups: Arc<Backups>, config: &Config) -> Self {
-        Self { engine, backups, config: config.clone(), jobs: Mutex::default() }
+    pub fn new(engine: Engine, backups: Arc<Backups>, quarantine: Arc<Quarantine>, config: &Config) -> Self {
+        Self { engine, backups, quarantine, config: config.clone(), jobs: Mutex::default() }
     }
 
     /// Begins an erasure.
@@ -122,6 +124,7 @@ impl Erasures {
         let (progress, outcome) = (Progress::default(), OnceLock::new());
         let job = Arc::new(Job { number: jobs.last, progress, outcome });
         let (engine, of_task) = (self.engine.clone(), Arc::clone(&job));
+        let quarantine = Arc::clone(&self.quarantine);
         let wait = scope.wait.unwrap_or(self.config.query.deadline.0 + AFTER_THE_DEADLINE);
         let wanted = Wanted {
             database: scope.database,
@@ -131,7 +134,7 @@ impl Erasures {
             backups: Vec::new(),
         };
         jobs.running = Some(tokio::spawn(async move {
-            let work = Box::pin(erase(&engine, wanted, places, &of_task.progress));
+            let work = Box::pin(erase(&engine, &quarantine, (wanted, places), &of_task.progress));
             // Whoever asks must hear that it has ended, however it did.
             let done = AssertUnwindSafe(work).catch_unwind().await;
             let done = done.unwrap_or_else(|_| Err(storage::Error::Internal("it ended with a panic".into())));
@@ -195,8 +198,8 @@ impl Erasures {
 
 async fn erase(
     engine: &Engine,
-    wanted: Wanted,
-    places: Vec<(String, Place)>,
+    quarantine: &Arc<Quarantine>,
+    (wanted, places): (Wanted, Vec<(String, Place)>),
     progress: &Progress,
 ) -> storage::Result<Report> {
     let mut backups = Vec::new();
@@ -204,6 +207,7 @@ async fn erase(
         let destination = Destination::open_to_read(&place)?;
         backups.extend(destination.ids().await?.into_iter().map(|id| format!("{name}/{id}")));
     }
+    quarantine.rewrite().await?;
     engine.erase(&Wanted { backups, ..wanted }, progress).await
 }
 
@@ -229,6 +233,12 @@ fn neighbours() -> Vec<Neighbour> {
             "the newest state of rules, with the values of alerts that fire; each snapshot replaces the one before",
         ),
         kept("registry", "registry", "buildings, rooms and devices are no telemetry: delete a device there"),
+        kept(
+            "quarantined lines",
+            storage::quarantine::FOLDER,
+            "lines that were refused and that no delete covers: those that one covered left with it, and their bytes when \
+             this job began",
+        ),
         Neighbour { place: "spilled queries", path: "spill".into(), treatment: Treatment::Passing },
     ]
 }

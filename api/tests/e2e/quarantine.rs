@@ -212,3 +212,32 @@ async fn a_full_quarantine_says_so_and_the_good_lines_are_stored() {
     assert_eq!(body["quarantined"][0]["id"], kept as u64 + 1, "there is room again");
     server.stop().await;
 }
+
+/// All bytes of the files of a folder.
+fn bytes_below(folder: &Path) -> Vec<u8> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| if path.is_dir() { bytes_below(&path) } else { std::fs::read(path).unwrap() })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delete_takes_lines_of_its_rows_along_and_no_byte_of_them_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let launch = Launch::new(&data);
+    let server = launch.start().await;
+    server.write("d", "room,host=a v=1 1").await;
+    refused(&server, "/write?db=d", "room,host=a v=\"unmistakable of a\" 2", 400).await;
+    refused(&server, "/write?db=d", "room,host=b v=\"unmistakable of b\" 3", 400).await;
+    let body = json!({
+        "start": "1970-01-01T00:00:00Z", "stop": "1970-01-02T00:00:00Z", "tags": { "host": "a" },
+    });
+    let answer = server.post("/api/v1/databases/d/delete", body.to_string()).send().await.unwrap();
+    assert_eq!(answer.status(), 204);
+    assert_eq!(ids(&server, "").await, [2]);
+    server.stop().await;
+    let bytes = bytes_below(&data.join("quarantine"));
+    let holds = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
+    assert!(holds(b"unmistakable of b") && !holds(b"unmistakable of a"));
+}

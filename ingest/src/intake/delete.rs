@@ -4,6 +4,7 @@
 use storage::limits;
 use storage::log::encode_batch;
 use storage::model::{DatabaseName, Delete, TableId, TagTest, TimeRange, WriteBatch};
+use storage::quarantine::Erasure;
 
 use super::{Intake, RETRY_AFTER, WriteError};
 
@@ -21,8 +22,8 @@ pub struct DeleteRequest {
 }
 
 impl Intake {
-    /// Deletes rows. On return the delete is durable and the rows are hidden from every query. What has no such rows is
-    /// left as it is; so a table that does not exist is no error.
+    /// Deletes rows. On return the delete is durable, the rows are hidden from every query, and lines of such rows have left
+    /// the quarantine. What has no such rows is left as it is; so a table that does not exist is no error.
     ///
     /// # Errors
     /// Why nothing was deleted.
@@ -36,8 +37,8 @@ impl Intake {
             let limit = limits::TESTS_PER_DELETE;
             return Err(storage::Error::LimitExceeded(format!("a delete may test {limit} tags")).into());
         }
-        let schemas = match table {
-            Some(table) => catalog.table(database.as_str(), &table).into_iter().collect(),
+        let schemas = match &table {
+            Some(table) => catalog.table(database.as_str(), table).into_iter().collect(),
             None => catalog.tables(database.as_str()),
         };
         // Rows without a tag have the empty value, so a field would be taken for a tag that nothing has.
@@ -58,9 +59,28 @@ impl Intake {
             tables.push(schema.id);
         }
         drop(snapshot);
-        if tables.is_empty() {
-            return Ok(());
+        let (table, in_quarantine) = (table.as_deref(), tags.clone());
+        let names = table.as_slice();
+        let hit = Erasure {
+            database: database.as_str(),
+            tables: table.is_some().then_some(names),
+            tags: &in_quarantine,
+            times,
+        };
+        // What is replayed until then is deleted with the rest.
+        self.erase_kept(hit).await?;
+        if !tables.is_empty() {
+            let delete = Delete { tables, times, tags };
+            self.commit(encode_batch(WriteBatch::of_deletes(vec![delete]))?).await?;
         }
-        self.commit(encode_batch(WriteBatch::of_deletes(vec![Delete { tables, times, tags }]))?).await
+        // And what was refused meanwhile came before the delete was answered.
+        self.erase_kept(hit).await
+    }
+
+    async fn erase_kept(&self, hit: Erasure<'_>) -> Result<(), WriteError> {
+        if let Some(quarantine) = self.quarantine() {
+            quarantine.erase(hit).await?;
+        }
+        Ok(())
     }
 }

@@ -94,7 +94,6 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
     }
     let known = definitions::load(&*config.disk, &layout.definitions())?;
     let has_lost_definitions = salvage::some_are_lost(&known);
-    let mut logged = EncodedDefinitions::default();
     let mut in_log = Vec::new();
     let (log, sequence) =
         LogWriter::open(Arc::clone(&config.disk), layout.log(), config.segment_bytes, &mut |_, payload| {
@@ -105,28 +104,7 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
         config.store.open_with_cache(Arc::clone(&config.disk), &layout.tables(), &layout.cache())?;
     let staged = DurableLocalStore::open_on(&layout.staged(), Arc::clone(&config.disk))?;
     let staged_store: Arc<dyn ObjectStore> = Arc::new(staged);
-    let restore = |definition: &Definition| match definition {
-        Definition::Series { id, table, key } => Ok(series.restore(*id, *table, key)),
-        Definition::Given { series: next, .. } => {
-            series.keep_below(*next);
-            catalog.restore(definition)
-        }
-        other => catalog.restore(other),
-    };
-    for definition in known {
-        restore(&definition)?;
-    }
-    for definition in in_log {
-        match restore(&definition) {
-            Ok(true) => logged.push(&definition)?,
-            Ok(false) => {}
-            // Its table stood in a lost frame; so its rows are left out and counted.
-            Err(Error::Damaged(what)) if has_lost_definitions => {
-                tracing::error!(%what, "a definition is lost");
-            }
-            Err(error) => return Err(error),
-        }
-    }
+    let logged = define((&catalog, &series), known, in_log)?;
     let app_id = format!("busbar-{}-{}", config.node, log.epoch());
     let view = View::default();
     view.apply(FrameNumber::default(), sequence, std::iter::empty(), None);
@@ -163,6 +141,39 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
         staged_store,
         config,
     })
+}
+
+/// Gives ids their meanings again; returns those that only the log says.
+fn define(
+    (catalog, series): (&Catalog, &SeriesIndex),
+    known: Vec<Definition>,
+    in_log: Vec<Definition>,
+) -> Result<EncodedDefinitions> {
+    let has_lost_definitions = salvage::some_are_lost(&known);
+    let mut logged = EncodedDefinitions::default();
+    let restore = |definition: &Definition| match definition {
+        Definition::Series { id, table, key } => Ok(series.restore(*id, *table, key)),
+        Definition::Given { series: next, .. } => {
+            series.keep_below(*next);
+            catalog.restore(definition)
+        }
+        other => catalog.restore(other),
+    };
+    for definition in known {
+        restore(&definition)?;
+    }
+    for definition in in_log {
+        match restore(&definition) {
+            Ok(true) => logged.push(&definition)?,
+            Ok(false) => {}
+            // Its table stood in a lost frame; so its rows are left out and counted.
+            Err(Error::Damaged(what)) if has_lost_definitions => {
+                tracing::error!(%what, "a definition is lost");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(logged)
 }
 
 /// Opens the tables, as soon as the store answers. What passes, and what an operator can mend beside the running

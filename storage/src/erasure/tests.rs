@@ -132,7 +132,7 @@ async fn a_job_that_is_killed_at_any_step_is_finished_by_the_next() {
         fail::cfg_callback(stop, image).unwrap();
     }
     erase(&world.node.engine).await;
-    STOPS.iter().for_each(|stop| fail::remove(stop));
+    STOPS.iter().for_each(fail::remove);
     for stop in STOPS {
         let image = images.path().join(stop);
         assert!(image.exists(), "{stop} was never reached");

@@ -201,9 +201,9 @@ impl Quarantine {
         .await
     }
 
-    /// Removes the lines of deleted rows, and all bytes that lines left behind. A line of which table, tags or time
-    /// are not known goes with them. Returns how many went. It waits for a replay that runs: call it before the delete
-    /// gets its sequence, so that what was replayed is deleted, and again afterwards.
+    /// Removes the lines of deleted rows, and their bytes. A line of which table, tags or time are not known goes with
+    /// them. Returns how many went. It waits for a replay that runs: call it before the delete gets its sequence, so that
+    /// what was replayed is deleted, and again afterwards.
     ///
     /// # Errors
     /// [`Error::Damaged`]; the failure of the disk. The lines may have gone, and their bytes not yet.
@@ -218,11 +218,22 @@ impl Quarantine {
                 tables.as_ref().map(|tables| tables.iter().map(String::as_str).collect());
             let erasure = Erasure { database: &database, tables: tables.as_deref(), tags: &tags, times };
             let ids = this.store.lock().find(|line| erasure.covers(line))?;
+            if ids.is_empty() {
+                return Ok(0);
+            }
             let count = this.change_now(ids, Vec::new())?;
             this.store.lock().rewrite(clock::now())?;
             Ok(count)
         })
         .await
+    }
+
+    /// Gives back all bytes that lines left behind.
+    ///
+    /// # Errors
+    /// The failure of the disk.
+    pub async fn rewrite(self: &Arc<Self>) -> Result<()> {
+        self.blocking(|this| this.store.lock().rewrite(clock::now())).await
     }
 
     /// One replay at a time: held while lines are read, stored and removed.

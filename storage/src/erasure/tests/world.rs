@@ -27,7 +27,7 @@ const DAYS: i64 = 30;
 
 /// A value of the deleted device: its bits are unlike those of all others.
 pub(super) fn secret_value(day: i64) -> f64 {
-    f64::from_bits(0x40A7_E5D3_C1B9_8F00 + day as u64)
+    f64::from_bits(0x40A7_E5D3_C1B9_8F00 + day.cast_unsigned())
 }
 
 /// What must not be found, and what it is.
