@@ -78,9 +78,9 @@ impl Engine {
     /// [`StoreActivity`].
     ///
     /// # Errors
-    /// [`Error::Invalid`] when the directory is in use, or was restored and is not [settled](crate::backup::Restored);
-    /// [`Error::Damaged`] when durable bytes
-    /// are not what was written; the failure of disk or object store.
+    /// [`Error::Invalid`](crate::Error::Invalid) when the directory is in use, or was restored and is not
+    /// [settled](crate::backup::Restored); [`Error::Damaged`](crate::Error::Damaged) when durable bytes are not what was
+    /// written; the failure of disk or object store.
     pub async fn open(config: EngineConfig) -> Result<(Self, Committer)> {
         let lock = lock::DirectoryLock::take(&config.data_dir)?;
         backup::refuse_restored(&config.data_dir)?;
@@ -260,7 +260,7 @@ impl Engine {
     /// was owed before it subscribed, or lost when it was cut off.
     ///
     /// # Errors
-    /// [`Error::Damaged`] when a frame cannot be read or was trimmed; the visitor's error.
+    /// [`Error::Damaged`](crate::Error::Damaged) when a frame cannot be read or was trimmed; the visitor's error.
     pub fn read_log(
         &self,
         after: FrameNumber,
@@ -294,7 +294,7 @@ impl Engine {
         self.flusher.flush_due().await
     }
 
-    /// Merges files as far as [`CompactionConfig`] allows it now, or, if `all`, until no date of any table has
+    /// Merges files as far as [`CompactionConfig`](crate::compaction::CompactionConfig) allows it now, or, if `all`, until no date of any table has
     /// files left that fit into one. Returns the number of merges.
     ///
     /// # Errors

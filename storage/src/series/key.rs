@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 
-/// A canonical key. Clones share its bytes, and so may the keys of many series: see [`KeyBuffer`].
+/// A canonical key. Clones share its bytes, and so may the keys of many series: see [`KeyBuffer`](crate::series::KeyBuffer).
 #[derive(Clone)]
 pub struct SeriesKey {
     shared: Arc<[u8]>,
