@@ -1,7 +1,7 @@
 //! The rows of a table that are in memory, as sorted sources: one, but for those of before and after a delete.
 //!
 //! Invariants: only rows that the query may want are copied; the copy is accounted to the query before it is
-//! used; sorting runs on a thread that may block, so it stops no other query.
+//! made; sorting runs on a thread that may block, so it stops no other query.
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use arrow::array::RecordBatch;
 use datafusion::catalog::Session;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use parking_lot::Mutex;
 use storage::engine::Engine;
 use storage::layout::physical_batch;
 use storage::memtable::{RowFilter, sort_rows};
@@ -26,7 +27,7 @@ pub(super) struct MemoryRows {
     pub(super) rows: RecordBatch,
     /// The times of the rows.
     pub(super) times: TimeRange,
-    /// The memory that the rows take.
+    /// The memory that they and their like take.
     pub(super) reservation: Arc<MemoryReservation>,
 }
 
@@ -42,30 +43,42 @@ pub(super) async fn wanted_rows(
     if !view.memory_times().is_some_and(|memory| memory.overlaps(&times)) {
         return Ok(Vec::new());
     }
+    let reservation = MemoryConsumer::new("rows in memory").register(&state.runtime_env().memory_pool);
     let (schema, view) = (Arc::clone(schema), Arc::clone(view));
     let (engine, identity) = (engine.clone(), Arc::clone(identity));
-    let sorted = tokio::task::spawn_blocking(move || sort(&schema, &view, engine.series(), &identity, times));
-    let sorted = sorted.await.map_err(|e| DataFusionError::ExecutionJoin(Box::new(e)))??;
-    let reserved = sorted.into_iter().map(|(rows, times)| {
-        let reservation = MemoryConsumer::new("rows in memory").register(&state.runtime_env().memory_pool);
-        reservation.try_grow(rows.get_array_memory_size())?;
-        Ok(MemoryRows { rows, times, reservation: Arc::new(reservation) })
-    });
-    reserved.collect()
+    let sort = move || {
+        let sources = sort(&schema, &view, engine.series(), (&identity, times), &reservation)?;
+        // Tags have come to it, and what was overwritten or deleted has gone.
+        reservation.try_resize(sources.iter().map(|(rows, _)| rows.get_array_memory_size()).sum())?;
+        let reservation = Arc::new(reservation);
+        let rows = |(rows, times)| MemoryRows { rows, times, reservation: Arc::clone(&reservation) };
+        Ok(sources.into_iter().map(rows).collect())
+    };
+    let sorted = tokio::task::spawn_blocking(sort).await;
+    sorted.map_err(|e| DataFusionError::ExecutionJoin(Box::new(e)))?
 }
 
 fn sort(
     schema: &TableSchema,
     view: &TableView,
     series: &SeriesIndex,
-    identity: &Identity,
-    times: TimeRange,
+    (identity, times): (&Identity, TimeRange),
+    reservation: &MemoryReservation,
 ) -> Result<Vec<(RecordBatch, TimeRange)>> {
-    let filter = RowFilter { times, series: &|series| identity.may_want(series) };
+    let refused = Mutex::new(None);
+    let room = |bytes| {
+        reservation.try_grow(bytes).map_err(|error| {
+            let why = error.to_string();
+            *refused.lock() = Some(error);
+            storage::Error::LimitExceeded(why)
+        })
+    };
+    let fault = |error| refused.lock().take().unwrap_or_else(|| engine_fault(error));
+    let filter = RowFilter { times, series: &|series| identity.may_want(series), room: &room };
     let mut sources = Vec::new();
     for group in view.memtable_groups() {
-        let sorted = sort_rows(group.memtables.into_iter(), schema, series, filter);
-        let sorted = sorted.and_then(|rows| rows.without(&group.tombstones, schema)).map_err(engine_fault)?;
+        let sorted = sort_rows(group.memtables.into_iter(), schema, series, filter).map_err(fault)?;
+        let sorted = sorted.without(&group.tombstones, schema).map_err(engine_fault)?;
         let Some(times) = TimeRange::of(&sorted.times) else { continue };
         let tags = sorted.tag_columns(schema.tags.len()).map_err(engine_fault)?;
         let rows = physical_batch(schema, tags, &sorted.times, &sorted.fields).map_err(engine_fault)?;

@@ -9,7 +9,7 @@
 //!    whatever the files hold, which say themselves which they have had applied (DEL-1).
 //! 4. The clock is raised above every sequence seen (SEQ-1).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -68,9 +68,11 @@ pub(super) async fn open(config: EngineConfig) -> Result<Opened> {
             greatest = greatest.max(last_of(&view.tombstones));
         });
     }
-    let newest = greatest.max(replay(&shared, committed, &staged)?);
+    let replayed = replay(&shared, committed, &staged)?;
+    let newest = greatest.max(replayed.newest);
     shared.last_values = last_values(&shared.config, shared.epoch, newest);
     last_value::refuse_foreign(&shared)?;
+    last_value::refuse_undeleted(&shared, &replayed.settled_deletes)?;
     Ok((shared, staged, newest))
 }
 
@@ -239,12 +241,20 @@ async fn open_tables(shared: &Shared) -> Result<HashMap<TableId, Sequence>> {
     opened.into_iter().filter_map(Result::transpose).collect()
 }
 
-/// Applies the deletes, and the rows that no file holds; returns the greatest sequence in the log.
+/// What the log held.
+struct Replayed {
+    /// The greatest sequence.
+    newest: Sequence,
+    /// For each table the last delete that hides nothing any more, so that the view does not know it.
+    settled_deletes: BTreeMap<TableId, Sequence>,
+}
+
+/// Applies the deletes, and the rows that no file holds.
 fn replay(
     shared: &Shared,
     mut in_files: HashMap<TableId, Sequence>,
     staged: &[StagedSet],
-) -> Result<Sequence> {
+) -> Result<Replayed> {
     for set in staged {
         let known = in_files.entry(set.table).or_default();
         *known = (*known).max(set.sealed_at);
@@ -254,6 +264,7 @@ fn replay(
     let folder = Layout(&shared.config.data_dir).log();
     let reader = LogReader::new(&*shared.config.disk, &folder, shared.epoch);
     let mut unexplained = Unexplained::default();
+    let mut deletes: Vec<(TableId, Sequence)> = Vec::new();
     let pin = shared.series.pin();
     reader.read(FrameNumber::new(first.saturating_sub(1)), durable, &mut |header, payload| {
         let (_, batches) = decode_group(payload)?;
@@ -270,10 +281,17 @@ fn replay(
             };
             missing.extend(batch.changes().filter(is_missing).map(|change| (sequence, change)));
         }
+        for (sequence, change) in &missing {
+            if let Change::Delete(delete) = change {
+                deletes.extend(delete.tables.iter().map(|table| (*table, *sequence)));
+            }
+        }
         let bytes = shared.view.apply(header.number, header.sequence, missing.into_iter(), Some(&pin));
         shared.account(bytes);
         Ok(())
     })?;
     unexplained.report();
-    Ok(shared.view.snapshot().sequence())
+    deletes.retain(|(table, sequence)| !shared.view.has_tombstone(*table, *sequence));
+    // The later of a table takes the place of the earlier.
+    Ok(Replayed { newest: shared.view.snapshot().sequence(), settled_deletes: deletes.into_iter().collect() })
 }

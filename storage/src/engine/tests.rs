@@ -147,7 +147,7 @@ impl Node {
         rows
     }
 
-    fn files(&self, table: &str) -> Vec<(FilePlace, u64)> {
+    pub(crate) fn files(&self, table: &str) -> Vec<(FilePlace, u64)> {
         let id = self.schema(table).id;
         let snapshot = self.engine.snapshot();
         snapshot.table(id).map(|v| v.files.iter().map(|f| (f.place, f.rows)).collect()).unwrap_or_default()

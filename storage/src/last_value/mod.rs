@@ -365,6 +365,23 @@ pub(crate) fn refuse_foreign(shared: &Shared) -> Result<()> {
     Ok(())
 }
 
+/// Removes what was saved before deletes of which nothing but the log says anything any more: their rows have left every
+/// source, and the engine was killed before it had made sure that they leave what is saved, too.
+///
+/// # Errors
+/// The failure of the disk.
+pub(crate) fn refuse_undeleted(shared: &Shared, deletes: &BTreeMap<TableId, Sequence>) -> Result<()> {
+    let last_values = &shared.last_values;
+    for (table, delete) in deletes {
+        let Ok(schema) = shared.schema(*table) else { continue };
+        let saved = last_values.place.load(&schema, last_values.newest)?;
+        if saved.is_some_and(|(_, position)| position.deleted < *delete) {
+            last_values.place.remove(*table)?;
+        }
+    }
+    Ok(())
+}
+
 /// Removes all that is saved, durably: rows that it was made of are lost.
 ///
 /// # Errors

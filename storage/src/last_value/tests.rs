@@ -264,3 +264,25 @@ proptest! {
         }
     }
 }
+
+#[tokio::test]
+async fn what_was_saved_before_a_delete_does_not_come_back_when_the_delete_has_nothing_left_to_hide() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Node::open_with(saving(folder.path())).await;
+    node.write(&[("t", BATCHES[0])]);
+    check(&node, "in memory").await;
+    node.engine.flush().await.unwrap();
+    let before = saved(folder.path());
+    assert_eq!(before.len(), 1);
+    let bytes = std::fs::read(&before[0]).unwrap();
+    node.delete(&["t"], None, (i64::MIN, i64::MAX));
+    node.engine.compact(true).await.unwrap();
+    node.engine.flush().await.unwrap();
+    assert!(node.files("t").is_empty());
+    drop(node);
+    // As if it had been killed after the last row went, and before what was saved did.
+    std::fs::write(&before[0], bytes).unwrap();
+    let node = Node::open_with(saving(folder.path())).await;
+    check(&node, "after a restart").await;
+    assert!(saved(folder.path()).is_empty(), "the log that says so goes some day");
+}

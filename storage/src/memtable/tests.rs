@@ -174,6 +174,7 @@ fn a_filter_keeps_only_its_times_and_series() {
     let filter = RowFilter {
         times: TimeRange::new(Timestamp::from_nanos(10), Timestamp::from_nanos(19)),
         series: &|series| series.tag(0) == Some("y"),
+        ..RowFilter::ALL
     };
     let sorted = sort_rows(std::iter::once(&memtable), &schema, &index, filter).unwrap();
     assert_eq!(sorted.times.to_vec(), [10, 13, 16, 19]);
@@ -181,4 +182,24 @@ fn a_filter_keeps_only_its_times_and_series() {
     assert_eq!(tags.values().as_string::<i32>().iter().collect::<Vec<_>>(), [Some("y")]);
     let part = sorted.within(TimeRange::new(Timestamp::from_nanos(13), Timestamp::from_nanos(18))).unwrap();
     assert_eq!((part.times.to_vec(), part.ends), (vec![13, 16], vec![2]));
+}
+
+#[test]
+fn a_sort_that_gets_no_room_copies_nothing() {
+    let (schema, index) = table();
+    let mut memtable = Memtable::default();
+    let rows: Vec<_> = (0..1_000)
+        .map(|i| Row { tags: (Some(i as u8 % 2), None), time: i, n: None, f: Some(i as i16) })
+        .collect();
+    memtable.append(Sequence::new(1), &batch(&schema, &index, &rows), None);
+    let asked = std::cell::Cell::new(0);
+    let refuse = |bytes| {
+        asked.set(bytes);
+        Err(crate::error::Error::LimitExceeded("no room".into()))
+    };
+    let half = |series: &crate::series::Series| series.tag(0) == Some("x");
+    let filter = RowFilter { series: &half, room: &refuse, ..RowFilter::ALL };
+    let error = sort_rows(std::iter::once(&memtable), &schema, &index, filter).unwrap_err();
+    assert_eq!(error.to_string(), "no room");
+    assert!((memtable.bytes() / 4..=memtable.bytes() * 3 / 4).contains(&asked.get()), "half of the rows");
 }

@@ -26,18 +26,20 @@ pub struct RowFilter<'a> {
     pub times: TimeRange,
     /// Only rows of series for which this holds; it is asked once per series.
     pub series: &'a dyn Fn(&Series) -> bool,
+    /// Asked for the bytes of the wanted rows before they are copied (MEM-1). Its refusal ends the sort.
+    pub room: &'a dyn Fn(usize) -> Result<()>,
 }
 
 impl RowFilter<'static> {
     /// Keeps every row.
-    pub const ALL: Self = Self { times: TimeRange::ALL, series: &|_| true };
+    pub const ALL: Self = Self { times: TimeRange::ALL, series: &|_| true, room: &|_| Ok(()) };
 }
 
 /// Sorts the rows of `memtables` (oldest first) that pass `filter`, and lets the last write win.
 ///
 /// # Errors
 /// [`Error::Internal`](crate::Error::Internal) when a series is not defined, or there are 4 billion rows;
-/// [`Error::Arrow`](crate::Error::Arrow) when columns cannot be gathered.
+/// [`Error::Arrow`](crate::Error::Arrow) when columns cannot be gathered; the refusal of [`RowFilter::room`].
 pub fn sort_rows<'a>(
     memtables: impl Iterator<Item = &'a Memtable>,
     schema: &TableSchema,

@@ -49,6 +49,8 @@ pub(super) fn order(chunks: &[Arc<Chunk>], index: &SeriesIndex, filter: RowFilte
             *next = NO_PLACE;
         }
     }
+    let held: usize = chunks.iter().map(|chunk| chunk.batch.memory_bytes()).sum();
+    (filter.room)(share(held, end as usize, places.len()))?;
     let mut times = vec![0; end as usize];
     let of_chunks = chunks.iter().flat_map(|chunk| chunk.batch.times.iter());
     for (place, time) in places.iter_mut().zip(of_chunks) {
@@ -64,6 +66,12 @@ pub(super) fn order(chunks: &[Arc<Chunk>], index: &SeriesIndex, filter: RowFilte
         order.settle();
     }
     Ok(order)
+}
+
+/// The part of `bytes` that so many of all rows have.
+fn share(bytes: usize, rows: usize, all: usize) -> usize {
+    let share = bytes as u128 * rows as u128 / all.max(1) as u128;
+    usize::try_from(share).unwrap_or(usize::MAX)
 }
 
 impl Order {
