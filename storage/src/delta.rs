@@ -363,7 +363,7 @@ impl TableLog {
     }
 
     /// Reads the log from the beginning.
-    async fn reload(&mut self, app_id: &str) -> Result<()> {
+    pub(crate) async fn reload(&mut self, app_id: &str) -> Result<()> {
         self.state = DeltaTableState::try_new(self.log_store.as_ref(), None).await?;
         self.transactions.clear();
         self.load_transaction(app_id).await

@@ -37,21 +37,31 @@ impl Intake {
             let limit = limits::TESTS_PER_DELETE;
             return Err(storage::Error::LimitExceeded(format!("a delete may test {limit} tags")).into());
         }
-        let schemas = match &table {
+        let schemas = || match &table {
             Some(table) => catalog.table(database.as_str(), table).into_iter().collect(),
             None => catalog.tables(database.as_str()),
         };
         // Rows without a tag have the empty value, so a field would be taken for a tag that nothing has.
-        for schema in &schemas {
+        for schema in schemas() {
             if let Some(test) = tags.iter().find(|test| schema.field(&test.tag).is_some()) {
                 let (field, table) = (&test.tag, &schema.name);
                 let why = format!("{field:?} is a field of {table}: a delete tests tags only");
                 return Err(storage::Error::Invalid(why).into());
             }
         }
+        let (name, in_quarantine) = (table.as_deref(), tags.clone());
+        let hit = Erasure {
+            database: database.as_str(),
+            tables: name.as_ref().map(std::slice::from_ref),
+            tags: &in_quarantine,
+            times,
+        };
+        // What is replayed until then is deleted with the rest, also in a table that it makes. A quarantine that cannot be
+        // read keeps nobody from deleting rows; that it was not, the second one says.
+        let erased = self.erase_kept(hit).await;
         let snapshot = self.engine.snapshot();
         let mut tables: Vec<TableId> = Vec::new();
-        for schema in schemas {
+        for schema in schemas() {
             let Some(view) = snapshot.table(schema.id) else { continue };
             if view.tombstones.len() >= limits::DELETES_PER_TABLE {
                 return Err(WriteError::Busy { retry_after: RETRY_AFTER });
@@ -59,22 +69,12 @@ impl Intake {
             tables.push(schema.id);
         }
         drop(snapshot);
-        let (table, in_quarantine) = (table.as_deref(), tags.clone());
-        let names = table.as_slice();
-        let hit = Erasure {
-            database: database.as_str(),
-            tables: table.is_some().then_some(names),
-            tags: &in_quarantine,
-            times,
-        };
-        // What is replayed until then is deleted with the rest.
-        self.erase_kept(hit).await?;
         if !tables.is_empty() {
             let delete = Delete { tables, times, tags };
             self.commit(encode_batch(WriteBatch::of_deletes(vec![delete]))?).await?;
         }
         // And what was refused meanwhile came before the delete was answered.
-        self.erase_kept(hit).await
+        erased.and(self.erase_kept(hit).await)
     }
 
     async fn erase_kept(&self, hit: Erasure<'_>) -> Result<(), WriteError> {

@@ -50,9 +50,10 @@ pub(super) async fn run(shared: &Arc<Shared>, job: Job, cancelled: &Arc<AtomicBo
     let (for_write, for_merge) = (Arc::clone(shared), Arc::clone(cancelled));
     let (for_job, handle) = (job.clone(), Handle::current());
     let merge = move || {
-        for_write.merging.store(for_job.inputs.len() * INPUT_BYTES, Ordering::Relaxed);
+        let bytes = for_job.inputs.len() * INPUT_BYTES;
+        for_write.merging.fetch_add(bytes, Ordering::Relaxed);
         let merged = merge(&for_write, &schema, &for_job, &for_merge, &handle);
-        for_write.merging.store(0, Ordering::Relaxed);
+        for_write.merging.fetch_sub(bytes, Ordering::Relaxed);
         merged
     };
     let merged = tokio::task::spawn_blocking(merge).await;

@@ -174,10 +174,10 @@ async fn tables(shared: &Shared) -> Result<Vec<TableCut>> {
 /// A table as it is now; `None` while none of its rows is in files.
 async fn table(shared: &Shared, schema: &TableSchema) -> Result<Option<TableCut>> {
     let folder = table_folder(schema);
-    let (version, files) = match shared.tables.take(schema).await? {
-        None => return Ok(None),
-        Some(log) => (log.version(), log.files()?),
-    };
+    // It is held until what lies beside is read: a merge that comes between would take from there the deletes that it
+    // has applied, and this version has not.
+    let Some(log) = shared.tables.take(schema).await? else { return Ok(None) };
+    let (version, files) = (log.version(), log.files()?);
     let beside = beside(&*shared.table_store, &folder).await?;
     Ok(Some(TableCut { folder, version, files, beside }))
 }
@@ -196,8 +196,12 @@ async fn beside(store: &dyn ObjectStore, folder: &Path) -> Result<Vec<(Path, byt
     }
     let mut beside = Vec::with_capacity(paths.len());
     for path in paths {
-        let bytes = store.get(&path).await?.bytes().await?;
-        beside.push((path, bytes));
+        match store.get(&path).await {
+            Ok(found) => beside.push((path, found.bytes().await?)),
+            // A delete that this version has applied, too.
+            Err(object_store::Error::NotFound { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(beside)
 }

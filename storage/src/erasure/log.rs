@@ -38,18 +38,13 @@ impl Job<'_> {
             self.shared.tap.want_checkpoints(last);
             tokio::time::sleep(LOOK_AGAIN_AFTER).await;
             self.engine.flusher().trim().await?;
-            if self.engine.log_extent().1 <= last && self.is_behind(last) {
+            if self.engine.log_extent().1 <= last && self.engine.flusher().published().await < last {
                 self.engine.flush().await?;
             }
         }
         fail::fail_point!("erasure-before-overwriting");
         self.overwrite(&mut place).await?;
         Ok(place)
-    }
-
-    /// Whether rows of the old segments became visible after the last flush began.
-    fn is_behind(&self, last: FrameNumber) -> bool {
-        self.shared.view.snapshot().frame() <= last && self.engine.memory_bytes() > 0
     }
 
     fn begin_segment(&self) -> Result<FrameNumber> {

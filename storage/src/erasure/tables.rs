@@ -127,7 +127,9 @@ impl Job<'_> {
         let shared = self.shared;
         let folder = table_folder(schema);
         let listed: Vec<ObjectMeta> = shared.table_store.list(Some(&folder)).try_collect().await?;
-        let Some(table) = shared.tables.take(schema).await? else { return Ok(Vec::new()) };
+        let Some(mut table) = shared.tables.take(schema).await? else { return Ok(Vec::new()) };
+        // The answer to a commit may have been lost: what is in the table must be wanted.
+        table.reload(shared.tables.app_id()).await?;
         let mut wanted: HashSet<Path> = table.files()?.into_iter().map(|file| file.path).collect();
         let replaced: HashSet<Path> = table.replaced_since(i64::MIN).await?.into_iter().collect();
         let snapshot = shared.view.snapshot();

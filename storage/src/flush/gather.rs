@@ -15,6 +15,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -25,6 +26,7 @@ use super::StagingArea;
 use super::manifest::{Manifest, SetKind, StagedSet};
 use super::runs::Stretches;
 use super::staging::file_of;
+use crate::compaction::INPUT_BYTES;
 use crate::engine::Shared;
 use crate::error::{Error, Result};
 use crate::merge::{Merger, Step};
@@ -46,8 +48,12 @@ pub(super) async fn gather(
     runs: Vec<Arc<StagedSet>>,
 ) -> Result<StagedSet> {
     let handle = Handle::current();
-    let merge = move || Gather::of(&shared, table, &runs)?.run(&runs, &handle);
+    let bytes = runs.len() * INPUT_BYTES;
+    shared.merging.fetch_add(bytes, Ordering::Relaxed);
+    let for_merge = Arc::clone(&shared);
+    let merge = move || Gather::of(&for_merge, table, &runs)?.run(&runs, &handle);
     let merged = tokio::task::spawn_blocking(merge).await;
+    shared.merging.fetch_sub(bytes, Ordering::Relaxed);
     merged.map_err(|error| Error::Internal(format!("gathering runs ended badly: {error}")))?
 }
 

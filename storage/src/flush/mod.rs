@@ -43,6 +43,7 @@ use self::round::{Gathering, Seal, State};
 use crate::clock;
 use crate::engine::Shared;
 use crate::error::{Error, Result};
+use crate::model::FrameNumber;
 
 /// How often the flusher looks whether a row has waited too long or a failed round can go on.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -112,6 +113,11 @@ impl Flusher {
             drop(paused);
             self.flush().await?;
         }
+    }
+
+    /// All rows up to this frame are in tables.
+    pub(crate) async fn published(&self) -> FrameNumber {
+        self.state.lock().await.published
     }
 
     /// Trims the log as far as tables and consumers allow.

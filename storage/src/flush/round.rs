@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::runs::Runs;
+use super::runs::{MAX_RUNS, Runs};
 use super::{StagedSet, StagingArea, gather, publish, staging};
 use crate::clock;
 use crate::engine::Shared;
@@ -57,7 +57,7 @@ pub(super) struct State {
     /// Runs that are being gathered.
     merging: BTreeMap<TableId, Merging>,
     /// All rows up to this frame are in tables.
-    published: FrameNumber,
+    pub(super) published: FrameNumber,
     /// Staged files that are in a table now; removed from the disk when no snapshot refers to them.
     pub(super) replaced: Vec<Arc<DataFile>>,
 }
@@ -123,8 +123,18 @@ impl State {
         let staged = self.stage(shared).await;
         // What a table holds is defined beside the log before it is in the table.
         shared.save_definitions()?;
-        let gathered = self.gather(shared, gathering).await;
-        let published = self.publish(shared).await;
+        let mut gathered = self.gather(shared, gathering).await;
+        let mut published = self.publish(shared).await;
+        // Runs that stood behind a set which could only go now.
+        while gathering == Gathering::All
+            && staged.is_ok()
+            && gathered.is_ok()
+            && published.is_ok()
+            && !self.tables_with_runs().is_empty()
+        {
+            gathered = self.gather(shared, gathering).await;
+            published = self.publish(shared).await;
+        }
         stored::drop_settled(shared).await;
         while self.rounds.front().is_some_and(|round| round.sets.is_empty()) {
             self.published = self.rounds.pop_front().map_or(self.published, |round| round.frame);
@@ -234,11 +244,16 @@ impl State {
         let mut result = Ok(());
         for table in self.tables_with_runs() {
             loop {
-                let runs = self.runs_of(table);
+                let mut runs = self.runs_of(table);
                 let is_wanted = || gathering == Gathering::All || runs.are_due(shared);
+                // Beside the rounds one table at a time: each merge takes the memory that merges may take.
+                let may_begin = gathering != Gathering::Beside || self.merging.is_empty();
                 let mut merging = match self.merging.remove(&table) {
                     Some(begun) => begun,
-                    None if !runs.sets.is_empty() && is_wanted() => Merging { runs: runs.sets, task: None },
+                    None if may_begin && !runs.sets.is_empty() && is_wanted() => {
+                        runs.sets.truncate(MAX_RUNS.min(shared.config.compaction.inputs_at_once()));
+                        Merging { runs: runs.sets, task: None }
+                    }
                     None => break,
                 };
                 let begin = || {

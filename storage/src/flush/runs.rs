@@ -18,7 +18,7 @@ use crate::layout;
 use crate::model::{Partition, TimeRange, Timestamp};
 
 /// So many runs are gathered at most: a batch of rows of each is in memory when they are merged.
-const MAX_RUNS: usize = 64;
+pub(super) const MAX_RUNS: usize = 64;
 
 /// Which memtables become runs, and how long these are gathered.
 #[derive(Debug, Clone)]

@@ -286,3 +286,30 @@ async fn what_was_saved_before_a_delete_does_not_come_back_when_the_delete_has_n
     check(&node, "after a restart").await;
     assert!(saved(folder.path()).is_empty(), "the log that says so goes some day");
 }
+
+#[tokio::test]
+async fn a_delete_that_is_settled_before_an_older_one_does_not_hide_that_from_last_values() {
+    const DAY: i64 = 86_400_000_000_000;
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Node::open_with(saving(folder.path())).await;
+    for rows in [[("a", 5, 1.0), ("c", 5, 2.0)], [("b", DAY, 3.0), ("b", DAY + 1, 4.0)]] {
+        node.write(&[("t", &rows)]);
+        node.engine.flush().await.unwrap();
+    }
+    check(&node, "before").await;
+    node.delete(&["t"], Some("a"), (0, 10));
+    node.delete(&["t"], Some("b"), (DAY, DAY + 10));
+    // The day of the first cannot be merged: its delete stays, and the later one goes.
+    let snapshot = node.engine.snapshot();
+    let view = snapshot.table(node.engine.catalog().table("db", "t").unwrap().id).unwrap();
+    let file = folder.path().join("tables").join(view.files[0].path.as_ref());
+    drop(snapshot);
+    let whole = std::fs::read(&file).unwrap();
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    std::fs::write(&file, flipped).unwrap();
+    node.engine.compact(true).await.unwrap_err();
+    std::fs::write(&file, whole).unwrap();
+    let left = [("c".to_owned(), (5, 2.0))];
+    assert_eq!(last(&node).await, Last::from(left));
+}

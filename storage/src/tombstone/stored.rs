@@ -12,7 +12,7 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use serde::{Deserialize, Serialize};
 
-use super::{Tombstone, Tombstones};
+use super::{Tombstone, Tombstones, last_of};
 use crate::engine::Shared;
 use crate::error::{Error, Result};
 use crate::flush::signed;
@@ -109,15 +109,19 @@ pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Tombstone> {
 /// An object that cannot be removed is read again at the next start, hides nothing, and is removed then.
 pub(crate) async fn drop_settled(shared: &Arc<Shared>) {
     let snapshot = shared.view.snapshot();
-    let tables: Vec<(TableId, Tombstones)> = snapshot
-        .tables()
-        .map(|(id, view)| (id, view.settled_tombstones().cloned().collect::<Tombstones>()))
-        .filter(|(_, settled)| !settled.is_empty())
-        .collect();
+    let tables = snapshot.tables().map(|(id, view)| {
+        let settled: Tombstones = view.settled_tombstones().cloned().collect();
+        // Last values know deletes by the last one: what they are to know of it, they must know of those before.
+        let up_to = last_of(&settled);
+        let known: Tombstones =
+            view.tombstones.iter().filter(|known| known.sequence <= up_to).cloned().collect();
+        (id, settled, known)
+    });
+    let tables: Vec<_> = tables.filter(|(_, settled, _)| !settled.is_empty()).collect();
     drop(snapshot);
-    for (id, settled) in tables {
+    for (id, settled, known) in tables {
         let Ok(schema) = shared.schema(id) else { continue };
-        match last_value::settle(shared, &schema, settled.clone()).await {
+        match last_value::settle(shared, &schema, known).await {
             Ok(true) => {}
             Ok(false) => continue,
             Err(error) => {

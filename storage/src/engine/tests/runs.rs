@@ -210,3 +210,19 @@ async fn the_flusher_merges_runs_that_are_due_by_itself() {
     }
     assert_eq!(node.read("t").await, rows(&batch));
 }
+
+#[tokio::test]
+async fn a_flush_leaves_no_run_behind_a_set_that_stood_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Node::open_with(with_runs(folder.path())).await;
+    node.write(&[("t", &[("x", 5, 1.0), ("y", 5, 1.0)])]);
+    // It seals what is there, which is of one day.
+    node.delete(&["t"], Some("x"), (0, 10));
+    let batch = spread("a", 1, 1.0);
+    node.write(&[("t", &batch)]);
+    node.engine.flush().await.unwrap();
+    assert_eq!(places(&node), (0, 41));
+    let mut expected = rows(&batch);
+    expected.extend(rows(&[("y", 5, 1.0)]));
+    assert_eq!(node.read("t").await, expected);
+}
