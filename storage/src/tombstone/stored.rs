@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::flush::signed;
 use crate::last_value;
 use crate::layout;
-use crate::model::{Sequence, TableId, TableSchema, TagTest, TimeRange, Timestamp};
+use crate::model::{Sequence, TableSchema, TagTest, TimeRange, Timestamp};
 
 /// The folder of tombstones in that of their table.
 pub(crate) const FOLDER: &str = "_busbar/deletes";
