@@ -70,6 +70,8 @@ pub(super) async fn open(config: EngineConfig) -> Result<Opened> {
     }
     let replayed = replay(&shared, committed, &staged)?;
     let newest = greatest.max(replayed.newest);
+    // The log need not hold the newest of what is visible: it may just have been begun anew.
+    shared.view.apply(FrameNumber::default(), newest, std::iter::empty(), None);
     shared.last_values = last_values(&shared.config, shared.epoch, newest);
     last_value::refuse_foreign(&shared)?;
     last_value::refuse_undeleted(&shared, &replayed.settled_deletes)?;

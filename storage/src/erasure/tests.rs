@@ -11,9 +11,9 @@ use object_store::memory::InMemory;
 
 use self::world::{Bytes, OTHERS, SECRET_HOST, World};
 use super::{Neighbour, Progress, Report, Treatment, Wanted};
-use crate::engine::Engine;
-use crate::engine::tests::copy_folder;
-use crate::model::FrameNumber;
+use crate::engine::tests::{Node, config, copy_folder};
+use crate::engine::{Engine, EngineConfig};
+use crate::model::{FilePlace, FrameNumber};
 
 fn wanted() -> Wanted {
     Wanted {
@@ -208,4 +208,24 @@ fn a_trace_is_found_in_any_of_its_forms() {
     assert_eq!(found(format!("..{SECRET_HOST}..").as_bytes()), 1);
     assert_eq!(found(&world::secret_value(3).to_le_bytes()), 1);
     assert_eq!(found(world::secret_value(3).to_string().as_bytes()), 1);
+}
+
+#[tokio::test]
+async fn a_delete_whose_record_has_left_the_log_is_erased_after_a_restart() {
+    let scenario = fail::FailScenario::setup();
+    let folder = tempfile::tempdir().unwrap();
+    let quiet = || EngineConfig { background: false, ..config(folder.path()) };
+    let mut node = Node::open_with(quiet()).await;
+    node.write(&[("t", &[("a", 1, 1.0), ("b", 2, 2.0)])]);
+    node.engine.flush().await.unwrap();
+    node.delete(&["t"], Some("a"), (0, 10));
+    node.engine.shared().log.lock().roll().unwrap();
+    node.engine.flush().await.unwrap();
+    assert_eq!(node.engine.log_extent().0, 1, "only a segment without a frame is left");
+    drop(node);
+    let node = Node::open_with(quiet()).await;
+    let report = erase(&node.engine).await;
+    assert!(report.up_to > 0, "{report:#?}");
+    assert_eq!(node.files("t"), [(FilePlace::Table, 1)]);
+    scenario.teardown();
 }
