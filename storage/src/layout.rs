@@ -28,7 +28,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 pub use self::logical::{logical_batch, stored_columns};
 pub use self::partition::{partition_of, partition_times, span_of, span_times};
 pub use self::physical::{physical_batch, stored_remainders, stored_times, stored_values};
-pub(crate) use self::scaled::{Part, StoredColumn, parts_of};
+pub(crate) use self::scaled::{Part, StoredColumn, parts_of, whole_number};
 pub use self::sorted::{logical_rows, sorted_rows};
 use crate::error::{Error, Result};
 use crate::model::{FieldType, PhysicalColumn, TIME_COLUMN, TableSchema, TagSchema, TimeRange, Timestamp};
