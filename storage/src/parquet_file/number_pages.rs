@@ -86,7 +86,7 @@ impl NumberPages {
         let index_bits = if encoding == Encoding::RLE_DICTIONARY {
             let values = self.distinct.values();
             let plain: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-            chunk.write_dictionary(&plain, values.len(), false)?;
+            chunk.write_dictionary(&plain, values.len(), self.distinct.ascending().is_some())?;
             pages::index_bits(values.len())
         } else {
             None
@@ -252,11 +252,15 @@ impl NumberPages {
     }
 
     fn bounds(&self, kind: Kind, values: Range<usize>) -> ValueBounds {
-        let numbers = || self.values.get(values.clone()).unwrap_or_default();
+        let numbers = self.values.get(values.clone()).unwrap_or_default();
+        let codes = self.codes.get(values).unwrap_or_default();
         match kind {
-            Kind::Integer => ValueBounds::of_integers(numbers()),
-            Kind::Float => ValueBounds::of_floats(numbers()),
-            Kind::Boolean => ValueBounds::of_booleans(self.codes.get(values.clone()).unwrap_or_default()),
+            Kind::Integer => ValueBounds::of_integers(numbers),
+            Kind::Boolean => ValueBounds::of_booleans(codes),
+            Kind::Float => {
+                let by_code = self.distinct.ascending().and_then(|all| ValueBounds::of_codes(all, codes));
+                by_code.unwrap_or_else(|| ValueBounds::of_floats(numbers))
+            }
         }
     }
 

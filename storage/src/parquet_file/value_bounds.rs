@@ -40,9 +40,16 @@ impl ValueBounds {
     }
 
     pub(super) fn of_integers(values: &[i64]) -> Self {
-        let (low, high) = values
-            .iter()
-            .fold((i64::MAX, i64::MIN), |(low, high), value| (low.min(*value), high.max(*value)));
+        let mut lanes = [(i64::MAX, i64::MIN); LANES];
+        let (groups, rest) = values.as_chunks::<LANES>();
+        for group in groups.iter().map(<[i64; LANES]>::as_slice).chain([rest]) {
+            for ((low, high), value) in lanes.iter_mut().zip(group) {
+                (*low, *high) = ((*low).min(*value), (*high).max(*value));
+            }
+        }
+        let (low, high) = lanes
+            .into_iter()
+            .fold((i64::MAX, i64::MIN), |(low, high), lane| (low.min(lane.0), high.max(lane.1)));
         Self::Integers((low <= high).then_some((low, high)))
     }
 
@@ -67,6 +74,24 @@ impl ValueBounds {
         let low = if low == 0.0 { -0.0 } else { low };
         let high = if high == 0.0 { 0.0 } else { high };
         Self::Floats((low <= high).then_some((low, high)), is_nan)
+    }
+
+    /// Of the floats with these bits, which ascend, that have these codes. `None` when that does not tell.
+    pub(super) fn of_codes(ascending: &[i64], codes: &[u32]) -> Option<Self> {
+        let (low, high) = codes.iter().fold((i32::MAX, i32::MIN), |(low, high), code| {
+            // A dictionary has fewer values than 2^31. Signed, they are compared side by side.
+            let code = code.cast_signed();
+            (low.min(code), high.max(code))
+        });
+        let bits = [low, high].map(|code| ascending.get(usize::try_from(code).ok()?).copied());
+        let bits: Vec<i64> = bits.into_iter().collect::<Option<_>>()?;
+        // What is no number stands at an end.
+        let is_nan = ascending
+            .first()
+            .into_iter()
+            .chain(ascending.last())
+            .any(|bits| f64::from_bits(bits.cast_unsigned()).is_nan());
+        (!is_nan).then(|| Self::of_floats(&bits))
     }
 
     /// Of booleans as 0 and 1.
@@ -176,6 +201,20 @@ mod tests {
         );
         let (low, high) = of(&[0.0, -0.0]).bytes().unwrap();
         assert_eq!((low, high), ((-0.0_f64).to_le_bytes().to_vec(), 0.0_f64.to_le_bytes().to_vec()));
+    }
+
+    #[test]
+    fn codes_of_ascending_floats_bound_them_as_the_floats_do() {
+        let bits =
+            |values: &[f64]| values.iter().map(|value| value.to_bits().cast_signed()).collect::<Vec<_>>();
+        let ascending = bits(&[f64::NEG_INFINITY, -2.5, -0.0, 0.0, 7.0]);
+        for codes in [&[1_u32, 4, 2][..], &[3], &[2, 2], &[0, 4]] {
+            let values: Vec<i64> = codes.iter().map(|code| ascending[*code as usize]).collect();
+            assert_eq!(ValueBounds::of_codes(&ascending, codes), Some(ValueBounds::of_floats(&values)));
+        }
+        assert_eq!(ValueBounds::of_codes(&ascending, &[]), None);
+        assert_eq!(ValueBounds::of_codes(&bits(&[1.0, f64::NAN]), &[0]), None);
+        assert_eq!(ValueBounds::of_codes(&bits(&[-f64::NAN, 1.0]), &[1]), None);
     }
 
     #[test]

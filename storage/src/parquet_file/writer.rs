@@ -192,9 +192,19 @@ impl<'a> FileWriter<'a> {
     /// Those of [`write`](Self::write).
     pub fn write_within(&mut self, rows: &SortedRows, times: TimeRange) -> Result<()> {
         self.check(rows)?;
+        let mut last = None;
         for (key, run) in rows.runs() {
             let mut run = within(rows, run, times);
-            self.note(key, rows.times.get(run.clone()).unwrap_or_default())?;
+            let of_run = rows.times.get(run.clone()).unwrap_or_default();
+            let (Some(first), Some(time)) = (of_run.first(), of_run.last()) else { continue };
+            // Within a batch they ascend.
+            if last.is_none()
+                && self.last.as_ref().is_some_and(|(key_before, before)| (key, first) <= (key_before, before))
+            {
+                return Err(Error::Internal("rows of a data file must ascend".to_owned()));
+            }
+            last = Some((key, *time));
+            self.note(*first, *time, of_run);
             while !run.is_empty() {
                 let taken = run.len().min(ROW_GROUP_ROWS - self.group.rows());
                 let (now, later) = (run.start..run.start + taken, run.start + taken..run.end);
@@ -205,6 +215,9 @@ impl<'a> FileWriter<'a> {
                 }
                 run = later;
             }
+        }
+        if let Some((key, time)) = last {
+            self.last = Some((key.clone(), time));
         }
         self.group.end_batch(rows);
         if self.group.bytes() >= ROW_GROUP_BYTES { self.write_group() } else { Ok(()) }
@@ -262,19 +275,9 @@ impl<'a> FileWriter<'a> {
         Ok(())
     }
 
-    /// Takes note of the times of some rows of a series, and checks that they are after all others.
-    fn note(&mut self, key: &SeriesKey, times: &[i64]) -> Result<()> {
-        let (Some(first), Some(last)) = (times.first(), times.last()) else { return Ok(()) };
-        if let Some((last_key, last_time)) = &self.last
-            && (key, first) <= (last_key, last_time)
-        {
-            return Err(Error::Internal("rows of a data file must ascend".to_owned()));
-        }
-        match &mut self.last {
-            Some((last_key, last_time)) if last_key == key => *last_time = *last,
-            known => *known = Some((key.clone(), *last)),
-        }
-        let range = TimeRange::new(Timestamp::from_nanos(*first), Timestamp::from_nanos(*last));
+    /// Takes note of the times of rows of a series, from the first to the last.
+    fn note(&mut self, first: i64, last: i64, times: &[i64]) {
+        let range = TimeRange::new(Timestamp::from_nanos(first), Timestamp::from_nanos(last));
         self.times = Some(self.times.map_or(range, |known| known.union(range)));
         if self.remainder {
             for time in times {
@@ -284,7 +287,6 @@ impl<'a> FileWriter<'a> {
             }
         }
         self.rows += times.len() as u64;
-        Ok(())
     }
 
     fn write_group(&mut self) -> Result<()> {
