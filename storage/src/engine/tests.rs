@@ -247,6 +247,29 @@ async fn a_consumer_of_the_tap_keeps_the_log_until_its_checkpoint() {
 }
 
 #[tokio::test]
+async fn a_consumer_that_hangs_keeps_the_log_up_to_its_bound_and_learns_of_it_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = || EngineConfig { disk_limit: 2 << 20, ..config(folder.path()) };
+    let mut node = Node::open_with(config()).await;
+    let hanging = node.engine.tap().subscribe("rules", FrameNumber::default(), 1 << 20);
+    for round in 0..1_500_i64 {
+        let batch: Vec<_> = (0..100).map(|i| ("a", round * 100 + i, 1.0)).collect();
+        node.write(&[("t", &batch)]);
+        if round % 20 == 19 {
+            node.engine.flush().await.unwrap();
+            assert_eq!(node.engine.disk_shortage(), None, "round {round}");
+        }
+    }
+    let let_go = node.engine.tap().let_go_up_to();
+    assert!(let_go.get() > 0 && let_go < node.engine.durable_frame(), "{let_go}");
+    drop(hanging);
+    drop(node);
+    let node = Node::open_with(config()).await;
+    assert_eq!(node.engine.tap().let_go_up_to(), let_go);
+    assert_eq!(node.read("t").await.len(), 150_000);
+}
+
+#[tokio::test]
 async fn a_flush_before_an_expected_consumer_came_trims_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let config = EngineConfig { consumers: vec!["rules"], ..config(folder.path()) };
