@@ -26,11 +26,13 @@ use bytes::Bytes;
 use storage::clock;
 use storage::engine::Engine;
 use storage::log::{EncodedBatch, encode_batch};
-use storage::model::{DatabaseName, Timestamp};
+use storage::missing::AsOf;
+use storage::model::{DatabaseName, Timestamp, WriteBatch};
 use storage::quarantine::Quarantine;
+use storage::series::SeriesPin;
 use tokio::sync::oneshot;
 
-pub use delete::DeleteRequest;
+pub use delete::{DeleteRequest, Deleted};
 pub use problem::{LineProblem, RejectedLine, RejectedRow};
 pub use protocol::Protocol;
 pub use replay::Replayed;
@@ -176,7 +178,7 @@ impl Intake {
     ) -> Result<Vec<RejectedRow>, WriteError> {
         self.admit(database, rows.len())?;
         let now = clock::now();
-        let (encoded, (mut rejected, aside)) = self.decode(database, None, |builder| {
+        let (encoded, (mut rejected, aside)) = self.encode(database, None, |builder| {
             let (mut rejected, mut aside) = (Vec::new(), self.aside(Protocol::Mqtt));
             for (position, row) in rows.iter().enumerate() {
                 if let Err(problem) = builder.add_row(row, now) {
@@ -218,7 +220,7 @@ impl Intake {
     ) -> Result<(EncodedBatch, (Written, SetAside)), WriteError> {
         let now = clock::now();
         let refused_at = request.protocol.refuses_expired().then(|| self.engine.now());
-        self.decode(&request.database, refused_at, |builder| {
+        self.encode(&request.database, refused_at, |builder| {
             let (mut written, mut aside) = (Written::default(), self.aside(request.protocol));
             for line in crate::line_protocol::lines(&request.body) {
                 written.lines += 1;
@@ -248,19 +250,28 @@ impl Intake {
     }
 
     /// Decodes against the schemas as they are, again if they changed meanwhile, and encodes for the log.
-    fn decode<T>(
+    fn encode<T>(
         &self,
         database: &DatabaseName,
         refused_at: Option<Timestamp>,
         fill: impl Fn(&mut BatchBuilder<'_>) -> Result<T, WriteError>,
     ) -> Result<(EncodedBatch, T), WriteError> {
+        let ((batch, pin), value) = self.decode(database, refused_at, fill)?;
+        Ok((EncodedBatch { pin: Some(pin), ..encode_batch(batch)? }, value))
+    }
+
+    /// Decodes against the schemas as they are, again if they changed meanwhile. The pin keeps the series of the rows.
+    fn decode<T>(
+        &self,
+        database: &DatabaseName,
+        refused_at: Option<Timestamp>,
+        fill: impl Fn(&mut BatchBuilder<'_>) -> Result<T, WriteError>,
+    ) -> Result<((WriteBatch, SeriesPin), T), WriteError> {
         for _ in 0..SCHEMA_RETRIES {
             let mut builder = BatchBuilder::new(&self.engine, database, refused_at);
             let value = fill(&mut builder)?;
             match builder.finish()? {
-                Finished::Batch(batch, pin) => {
-                    return Ok((EncodedBatch { pin: Some(pin), ..encode_batch(batch)? }, value));
-                }
+                Finished::Batch(batch, pin) => return Ok(((batch, pin), value)),
                 Finished::Stale => {}
             }
         }
@@ -279,13 +290,20 @@ impl Intake {
     /// Hands a batch to the writer, an empty one too, and waits until it is durable, and with it all that was defined
     /// before.
     async fn submit(&self, batch: EncodedBatch) -> Result<(), WriteError> {
+        self.hand_over(batch, None).await.map(drop)
+    }
+
+    /// Hands a batch to the writer. With `only_missing` it is not written, and the answer is `false`, when that is not so
+    /// any more.
+    async fn hand_over(&self, batch: EncodedBatch, only_missing: Option<AsOf>) -> Result<bool, WriteError> {
         let (done, answer) = oneshot::channel();
-        let committed = match self.ring.push(Submission { batch, done }) {
+        let committed = match self.ring.push(Submission { batch, only_missing, done }) {
             Ok(()) => answer.await.unwrap_or(Err(CommitError::Closing)),
             Err(error) => Err(error),
         };
         match committed {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(true),
+            Err(CommitError::Overtaken) => Ok(false),
             Err(CommitError::Full) => Err(WriteError::Busy { retry_after: Duration::from_secs(1) }),
             Err(error) => {
                 Err(WriteError::Unavailable { reason: error.to_string(), retry_after: RETRY_AFTER })

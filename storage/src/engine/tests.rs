@@ -86,7 +86,7 @@ impl Node {
         appended.sync().unwrap().publish();
     }
 
-    fn batch(&self, table: &str, rows: &[Row]) -> TableBatch {
+    pub(crate) fn batch(&self, table: &str, rows: &[Row]) -> TableBatch {
         let schema = self.schema(table);
         let series = |host: &str| {
             let key = canonical_key(std::iter::once((0, host))).unwrap();
@@ -462,4 +462,16 @@ pub(crate) fn copy_folder(from: &Path, to: &Path) {
             std::fs::copy(entry.path(), target).unwrap();
         }
     }
+}
+
+#[tokio::test]
+async fn a_batch_without_rows_takes_no_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Node::open(folder.path()).await;
+    node.write(&[("t", &[("a", 1, 1.0)])]);
+    let before = node.engine.memory_bytes();
+    node.write(&[("t", &[]), ("u", &[])]);
+    assert_eq!(node.engine.memory_bytes(), before);
+    node.engine.flush().await.unwrap();
+    assert_eq!(node.engine.memory_bytes(), 0);
 }

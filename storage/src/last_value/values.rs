@@ -177,8 +177,32 @@ impl TableValues {
 
     /// Whether there is a series without a value.
     pub(super) fn has_empty_slots(&self) -> bool {
-        let is_empty = |slot: u32| self.columns.values().all(|column| column.time(slot).is_none());
-        (0_u32..).zip(&self.keys).any(|(slot, _)| is_empty(slot))
+        (0_u32..).zip(&self.keys).any(|(slot, _)| !self.has_value(slot))
+    }
+
+    /// Gives the slots of series without a value free. The others get other slots.
+    ///
+    /// # Errors
+    /// As [`slot_of_key`](Self::slot_of_key).
+    pub(super) fn free_empty_slots(&mut self) -> Result<()> {
+        let stay = (0_u32..).zip(&self.keys).map(|(slot, _)| slot);
+        let stay: Vec<u32> = stay.filter(|slot| self.has_value(*slot)).collect();
+        if stay.len() == self.keys.len() {
+            return Ok(());
+        }
+        let (keys, columns) = (std::mem::take(&mut self.keys), std::mem::take(&mut self.columns));
+        *self = Self::default();
+        for slot in &stay {
+            if let Some(key) = keys.get(*slot as usize) {
+                self.slot_of_key(key)?;
+            }
+        }
+        self.columns = columns.into_iter().map(|(field, column)| (field, column.only(&stay))).collect();
+        Ok(())
+    }
+
+    fn has_value(&self, slot: u32) -> bool {
+        self.columns.values().any(|column| column.time(slot).is_some())
     }
 
     /// Whether the tags at these positions have an index that knows every slot.
