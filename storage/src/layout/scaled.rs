@@ -114,12 +114,10 @@ const ROUNDED: f64 = 6_755_399_441_055_744.0;
 #[expect(clippy::cast_possible_truncation, reason = "whole numbers of 15 digits")]
 fn exact(value: f64, power: f64) -> Option<i64> {
     let product = value * power;
-    // What is no number is not below either.
-    if !(product.abs() < TOO_LARGE) {
-        return None;
-    }
     let whole = (product + ROUNDED) - ROUNDED;
-    (whole.abs() < TOO_LARGE && (whole / power).to_bits() == value.to_bits()).then_some(whole as i64)
+    // What is no number, and what is too large to be rounded so, is below neither.
+    let is_whole = product.abs() < TOO_LARGE && whole.abs() < TOO_LARGE;
+    (is_whole && (whole / power).to_bits() == value.to_bits()).then_some(whole as i64)
 }
 
 fn no_floats() -> Error {
