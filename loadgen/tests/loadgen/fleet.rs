@@ -42,8 +42,8 @@ async fn an_unpaced_fleet_without_rows_ends_after_its_duration() {
     let run = fleet(&engine, "--rate 0 --duration 500ms --batch 5 --no-verify")
         .await
         .expect(0, &["read-back      not made"]);
-    let stored: usize = engine.tables.lock().unwrap().values().map(|table| table.len()).sum();
-    assert!(stored > 0 && run.out.contains("p50"), "{}", run.out);
+    // On a machine that is busy it may have sent nothing in that time.
+    assert!(run.out.contains("acknowledged") && run.out.contains("p50"), "{}", run.out);
 }
 
 #[tokio::test(flavor = "multi_thread")]
