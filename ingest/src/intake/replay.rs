@@ -8,6 +8,7 @@
 //! points once more.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use storage::model::DatabaseName;
 use storage::quarantine::{Filter, KeptLine, LineId, Quarantine};
@@ -114,14 +115,19 @@ impl Intake {
             Err(WriteError::DatabaseNotFound(name)) => return all(format!("database not found: {name:?}")),
             admitted => admitted?,
         }
-        let (own, lines) = (self.clone(), lines.to_vec());
-        let work = move || {
-            let refused_at = refuses_expired.then(|| own.engine.now());
-            own.decode(&database, refused_at, |builder| {
-                Ok(lines.iter().map(|(_, line)| add(builder, line).err()).collect::<Vec<_>>())
+        let lines: Arc<[_]> = lines.into();
+        let (encoded, problems) = self
+            .born(|| async {
+                let (own, lines, database) = (self.clone(), Arc::clone(&lines), database.clone());
+                let work = move || {
+                    let refused_at = refuses_expired.then(|| own.engine.now());
+                    own.decode(&database, refused_at, |builder| {
+                        Ok(lines.iter().map(|(_, line)| add(builder, line).err()).collect::<Vec<_>>())
+                    })
+                };
+                unblocked(work).await?
             })
-        };
-        let (encoded, problems) = unblocked(work).await??;
+            .await?;
         self.commit(encoded).await?;
         Ok(problems)
     }

@@ -91,6 +91,13 @@ pub enum Definition {
         /// What it says.
         retention: Option<Retention>,
     },
+    /// Where a table lies that nodes share: the same folder for each of them, whatever id it has here.
+    TableFolder {
+        /// The table.
+        table: TableId,
+        /// Its folder in the store of tables.
+        folder: Arc<str>,
+    },
 }
 
 impl Definition {

@@ -81,7 +81,8 @@ impl Ids {
             Definition::Database { .. } | Definition::DatabaseRetention { .. } => {}
             Definition::Table { id, .. }
             | Definition::Tag { table: id, .. }
-            | Definition::TableRetention { table: id, .. } => self.table(*id),
+            | Definition::TableRetention { table: id, .. }
+            | Definition::TableFolder { table: id, .. } => self.table(*id),
             Definition::Field { table, column, .. } | Definition::Widened { table, column, .. } => {
                 self.column(*table, column.id.get() + 1);
             }

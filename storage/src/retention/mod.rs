@@ -24,6 +24,7 @@ use parking_lot::Mutex as SyncMutex;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::cluster::{self, Lease};
 use crate::engine::Shared;
 use crate::error::Result;
 use crate::model::{DataFile, FilePlace, TableId, Timestamp};
@@ -99,7 +100,7 @@ impl Shared {
 }
 
 /// Drops what has expired in all tables. One that fails keeps no other from it, and is the error.
-pub(crate) async fn run(shared: &Shared) -> Result<Dropped> {
+pub(crate) async fn run(shared: &Arc<Shared>) -> Result<Dropped> {
     let mut dropped = Dropped::default();
     let mut result = Ok(());
     let now = shared.config.clock.now();
@@ -122,7 +123,14 @@ pub(crate) async fn run(shared: &Shared) -> Result<Dropped> {
 }
 
 /// Drops what has expired in one table.
-async fn drop_expired(shared: &Shared, id: TableId, now: Timestamp) -> Result<Dropped> {
+async fn drop_expired(shared: &Arc<Shared>, id: TableId, now: Timestamp) -> Result<Dropped> {
+    let Some(lease) = cluster::take_turn(shared, id).await? else { return Ok(Dropped::default()) };
+    let dropped = drop_files(shared, id, now, &lease).await;
+    lease.release().await;
+    dropped
+}
+
+async fn drop_files(shared: &Shared, id: TableId, now: Timestamp, lease: &Lease) -> Result<Dropped> {
     let schema = shared.schema(id)?;
     let Some(mut table) = shared.tables.take(&schema).await? else { return Ok(Dropped::default()) };
     let files = {
@@ -135,6 +143,9 @@ async fn drop_expired(shared: &Shared, id: TableId, now: Timestamp) -> Result<Dr
         return Ok(Dropped::default());
     }
     fail::fail_point!("expired-before-commit");
+    if !lease.is_held() {
+        return Ok(Dropped::default());
+    }
     table.retire(&files, shared.tables.app_id()).await?;
     fail::fail_point!("expired-after-commit");
     shared.view.change(id, |view| {

@@ -222,6 +222,9 @@ fn definition(cursor: &mut Cursor<'_>) -> Result<Definition> {
         definition_kind::TABLE_RETENTION => {
             Definition::TableRetention { table: TableId::new(cursor.u32()?), retention: retention(cursor)? }
         }
+        definition_kind::TABLE_FOLDER => {
+            Definition::TableFolder { table: TableId::new(cursor.u32()?), folder: cursor.text()?.into() }
+        }
         definition_kind::SCALED_FIELD => {
             let (table, name) = (TableId::new(cursor.u32()?), cursor.text()?.into());
             let column = column(cursor)?;

@@ -97,6 +97,7 @@ fn definitions() -> Vec<Definition> {
         },
         Definition::TableRetention { table, retention: Retention::from_nanos(3_600_000_000_007) },
         Definition::TableRetention { table, retention: None },
+        Definition::TableFolder { table, folder: "db/t.shared".into() },
         Definition::Table {
             id: TableId::new(8),
             database: DatabaseName::new("db/rp").unwrap(),

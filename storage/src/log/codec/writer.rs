@@ -263,6 +263,11 @@ fn put_definition(out: &mut Vec<u8>, definition: &Definition) -> Result<()> {
             put_retention(out, *retention);
             Ok(())
         }
+        Definition::TableFolder { table, folder } => {
+            out.push(definition_kind::TABLE_FOLDER);
+            out.extend_from_slice(&table.get().to_le_bytes());
+            put_text(out, folder)
+        }
     }
 }
 
