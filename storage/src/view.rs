@@ -186,11 +186,10 @@ impl TableView {
         }
     }
 
-    /// Adds files, so that all stand in the order in which later ones win: by their upper ends, and where these are equal by
-    /// their names, which begin with the node (SEQ-3).
+    /// Adds files, so that all stand in the order in which later ones win: by their upper ends.
     pub(crate) fn add_files(&mut self, files: impl IntoIterator<Item = Arc<DataFile>>) {
         self.files.extend(files);
-        self.files.sort_by(|a, b| (a.sequences.max, &a.path).cmp(&(b.sequences.max, &b.path)));
+        self.files.sort_by_key(|file| file.sequences.max);
     }
 
     /// Where a delete of which this node heard stands between the rows in memory and one of this sequence: the sequence
@@ -359,7 +358,9 @@ impl View {
         let of_table =
             files.into_iter().map(|file| known.remove(&file.path).unwrap_or_else(|| Arc::new(file)));
         let files: Vec<_> = staged.into_iter().filter(|file| !is_published(file)).chain(of_table).collect();
-        table.add_files(files);
+        table.files = files;
+        // Two nodes may give one sequence: then names decide, which begin with the node (SEQ-3).
+        table.files.sort_by(|a, b| (a.sequences.max, &a.path).cmp(&(b.sequences.max, &b.path)));
         for tombstone in &deletes.heard {
             let is_older = table.active.sequences().is_some_and(|rows| rows.min < tombstone.sequence);
             if is_older
