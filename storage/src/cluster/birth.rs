@@ -97,13 +97,13 @@ async fn make(
     table: &TableName,
     draft: Draft<'_>,
 ) -> Result<()> {
-    let Some(drafted) = draft()? else { return Ok(()) };
+    let Some(mut drafted) = draft()? else { return Ok(()) };
     let folder: Path = match shared.catalog.table(database.as_str(), table.as_str()) {
         // It was made here before tables were shared, and has no rows in files yet.
         Some(known) => layout::table_folder(&known),
         None => layout::shared_folder(database.as_str(), table.as_str()),
     };
-    let drafted = TableSchema { folder: Some(folder.as_ref().into()), ..drafted };
+    drafted.folder = Some(folder.as_ref().into());
     let made = TableLog::create(Arc::clone(&shared.table_store), &folder, &drafted).await;
     match refresh::adopt(shared, &folder).await? {
         Some(schema) => refresh::table(shared, &schema).await,
