@@ -365,24 +365,26 @@ def compare_in_duckdb(sql, delta, what):
         assert same, (what, name, theirs, mine)
 
 
+def exact(v):
+    """A value that equals another one only if they are the same: no integer passes for its neighbour."""
+    v = v.as_py() if hasattr(v, "as_py") else v
+    return decimal.Decimal(v) if isinstance(v, (bool, int, float, decimal.Decimal)) else v
+
+
+def stored_names(columns, name, what):
+    """The columns that may hold what SQL calls so: more than one where names differ only in their case."""
+    candidates = [urllib.parse.quote(name, safe="°µ³./-_"), name]
+    names = [c for c in columns if urllib.parse.unquote(c).split("%~")[0] == name or c in candidates]
+    assert names, (what, name, columns)
+    return names
+
+
 def compare(sql, delta, what):
     """Every column of SQL is in the Delta table with the same values; stored names differ only in escapes."""
-    def value(v):
-        v = v.as_py() if hasattr(v, "as_py") else v
-        if isinstance(v, (bool, int, float, decimal.Decimal)):
-            return decimal.Decimal(v)  # exact, so that no integer passes for its neighbour
-        return v
-
     def nanos(table):
         micros = table.column("time").cast(pa.timestamp("us")).cast(pa.int64()).to_pylist()
         rest = table.column("busbar_time_ns").to_pylist() if "busbar_time_ns" in table.column_names else [None] * len(micros)
         return [m * 1000 + (r or 0) for m, r in zip(micros, rest)]
-
-    def stored(name):
-        candidates = [urllib.parse.quote(name, safe="°µ³./-_"), name]
-        names = [c for c in delta.column_names if urllib.parse.unquote(c).split("%~")[0] == name or c in candidates]
-        assert names, (what, name, delta.column_names)
-        return names
 
     times = sql.column("time").cast(pa.timestamp("ns")).cast(pa.int64()).to_pylist()
     delta_times = nanos(delta)
@@ -390,8 +392,9 @@ def compare(sql, delta, what):
     for name in sql.column_names:
         if name == "time":
             continue
-        mine = sorted(str((t, value(v))) for t, v in zip(times, sql.column(name)))
-        theirs = [sorted(str((t, value(v))) for t, v in zip(delta_times, delta.column(c))) for c in stored(name)]
+        mine = sorted(str((t, exact(v))) for t, v in zip(times, sql.column(name)))
+        names = stored_names(delta.column_names, name, what)
+        theirs = [sorted(str((t, exact(v))) for t, v in zip(delta_times, delta.column(c))) for c in names]
         assert mine in theirs, (what, name, mine[:3], [t[:3] for t in theirs])
 
 
@@ -435,4 +438,5 @@ def main():
     return 1 if failed else 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -17,14 +17,18 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATABASE = "rig"
+MIB = 1 << 20
 START_NS = 1_700_000_000_000_000_000
 
+# A rig that is told to stop clears away what it has started, frozen and mounted.
+signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
 
-def program():
-    """The program under test: BUSBAR, or the debug build of this tree."""
-    path = pathlib.Path(os.environ.get("BUSBAR", ROOT / "target" / "debug" / "busbar"))
+
+def program(name="busbar", package="api"):
+    """The program under test, or one that helps: BUSBAR and the like, or the debug build of this tree."""
+    path = pathlib.Path(os.environ.get(name.upper(), ROOT / "target" / "debug" / name))
     if not path.exists():
-        sys.exit(f"{path} is missing: run `cargo build -p api`, or name a program with BUSBAR")
+        sys.exit(f"{path} is missing: run `cargo build -p {package}`, or name a program with {name.upper()}")
     return str(path)
 
 
@@ -57,19 +61,21 @@ class Checks:
 class Engine:
     """`busbar serve` on free ports. `ready` says whether it came up; else it has ended."""
 
-    def __init__(self, data, *flags, before=(), patience=60):
+    # Small, so that flushes, commits and trims happen within a run.
+    SMALL = {"flush-bytes": "256KiB", "flush-age": "1s", "log-segment-bytes": "64KiB"}
+
+    def __init__(self, data, *flags, before=(), patience=60, variables=(), settings=SMALL):
+        self.data = pathlib.Path(data)
         self.folder = tempfile.TemporaryDirectory(prefix="busbar-rig-")
         self.errors = pathlib.Path(self.folder.name) / "stderr"
-        # Small, so that flushes, commits and trims happen within a run.
-        settings = {"flush-bytes": "256KiB", "flush-age": "1s", "log-segment-bytes": "64KiB"}
-        settings.update(flag.removeprefix("--").split("=", 1) for flag in flags)
+        settings = {**settings, **dict(flag.removeprefix("--").split("=", 1) for flag in flags)}
         command = [*before, program(), "serve", f"--data-dir={data}", "--http-addr=127.0.0.1:0",
                    "--mqtt-addr=127.0.0.1:0", "--logging-format=json"]
         command += [f"--{name}={value}" for name, value in settings.items()]
-        variables = {name: value for name, value in os.environ.items() if not name.startswith("BUSBAR")}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("BUSBAR")}
         with open(self.errors, "wb") as errors:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                            stderr=errors, env=variables)
+                                            stderr=errors, env={**inherited, **dict(variables)})
         self.port = None
         self.ready = self._wait(patience)
 
@@ -101,7 +107,8 @@ class Engine:
     def request(self, method, path, body=None, timeout=30):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
-            headers = {"content-type": "application/json"} if path.startswith("/api/v3/query") else {}
+            is_json = path.startswith(("/api/v3/query", "/api/v1/"))
+            headers = {"content-type": "application/json"} if is_json else {}
             connection.request(method, path, body and body.encode(), headers)
             answer = connection.getresponse()
             return answer.status, answer.read().decode(errors="replace")
@@ -119,6 +126,23 @@ class Engine:
         except (http.client.HTTPException, OSError) as error:
             return 599, [str(error)]
         return status, text.splitlines()[1:] if status == 200 else [text]
+
+    def count(self, sql):
+        """The one number that a query answers; None when it fails."""
+        status, rows = self.query(sql)
+        return int(rows[0]) if status == 200 else None
+
+    def metrics(self):
+        """Names, with labels if there are any, and values."""
+        lines = self.request("GET", "/metrics")[1].splitlines()
+        pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
+        return {name: float(value) for name, value in pairs}
+
+    def memory(self, key="VmRSS"):
+        """Bytes of the process, by a key of /proc."""
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith(f"{key}:"))
+        return int(line.split()[1]) << 10
 
     def kill(self):
         self.process.kill()
@@ -228,6 +252,22 @@ def write_for(journals, engine, seconds):
         journal.engine = engine
         journal.start()
     time.sleep(seconds)
+
+
+def bytes_below(folder):
+    """Bytes that the files of a folder take on the disk; what goes meanwhile does not count."""
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.stat().st_blocks * 512 if path.is_file() else 0
+        except FileNotFoundError:
+            continue
+    return total
+
+
+def percentile(times, part):
+    ordered = sorted(times)
+    return ordered[min(len(ordered) * part // 100, len(ordered) - 1)] if ordered else 0.0
 
 
 def as_root(what):

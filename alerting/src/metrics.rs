@@ -59,6 +59,10 @@ metrics! {
     repeated,
     /// Times that the tap cut the rules off.
     cut_offs,
+    /// Times that the log was not kept for the rules any longer, because they hung.
+    gaps,
+    /// Frames of the log that they have missed so, at most.
+    gap_frames,
     /// Failed attempts to read the log.
     log_errors,
     /// Failed attempts to write a stream.

@@ -27,6 +27,9 @@ pub trait Source: Send + Sync + 'static {
         visit: &mut dyn FnMut(&CommittedGroup) -> storage::Result<()>,
     ) -> storage::Result<()>;
 
+    /// Up to this frame the log may be gone although the consumer's state does not reach so far: it hung for too long.
+    fn let_go_up_to(&self) -> FrameNumber;
+
     /// Databases, tables and columns.
     fn catalog(&self) -> &Catalog;
 

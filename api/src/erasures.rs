@@ -5,24 +5,21 @@
 //!
 //! Invariant: after [`Erasures::stop`] none runs. A job that is cut leaves nothing that the next one does not finish.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, OnceLock};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt as _;
-use parking_lot::Mutex;
 use storage::backup::{Destination, Place};
 use storage::engine::Engine;
-use storage::erasure::{Neighbour, Progress, Report, Treatment, Wanted};
+use storage::erasure::{Neighbour, Progress, Remnant, Report, Treatment, Wanted};
 use storage::quarantine::Quarantine;
-use tokio::task::JoinHandle;
 
 use crate::backups::Backups;
 use crate::config::{Config, ConfigError};
+use crate::jobs::{self, Jobs, NotBegun};
 
-/// Erasures that are remembered.
-const REMEMBERED: usize = 24;
+/// The place of the quarantine in a report.
+const QUARANTINE: &str = "quarantined lines";
 
 /// Queries end at their deadline, and let go of their files soon after.
 const AFTER_THE_DEADLINE: Duration = Duration::from_secs(5);
@@ -33,25 +30,11 @@ pub struct Erasures {
     backups: Arc<Backups>,
     quarantine: Arc<Quarantine>,
     config: Config,
-    jobs: Mutex<Jobs>,
-}
-
-#[derive(Default)]
-struct Jobs {
-    last: u64,
-    /// Oldest first.
-    remembered: VecDeque<Arc<Job>>,
-    running: Option<JoinHandle<()>>,
-    stopped: bool,
+    jobs: Jobs<Progress, Report>,
 }
 
 /// One erasure since the start of the process.
-pub struct Job {
-    /// Its number.
-    pub number: u64,
-    progress: Progress,
-    outcome: OnceLock<Result<Report, String>>,
-}
+pub type Job = jobs::Job<Progress, Report>;
 
 /// What a client asks for.
 #[derive(Debug, Clone, Default)]
@@ -69,39 +52,22 @@ pub struct Scope {
 /// Why no erasure was begun.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    /// Another one runs.
-    #[error("erasure {0} is running: wait until it is done")]
-    Busy(u64),
+    /// Another one runs, or the engine is stopping.
+    #[error(transparent)]
+    NotBegun(#[from] NotBegun),
     /// There is no such table.
     #[error("there is no such table")]
     NoTable,
     /// A place of backups is none.
     #[error(transparent)]
     Place(#[from] ConfigError),
-    /// The engine is stopping.
-    #[error("the engine is stopping")]
-    Stopping,
-}
-
-impl Job {
-    /// The place that is looked at.
-    #[must_use]
-    pub fn place(&self) -> &'static str {
-        self.progress.place()
-    }
-
-    /// The report, or why there is none; `None` while it runs.
-    #[must_use]
-    pub fn outcome(&self) -> Option<Result<&Report, &str>> {
-        self.outcome.get().map(|outcome| outcome.as_ref().map_err(String::as_str))
-    }
 }
 
 impl Erasures {
     /// Erasures of this engine, whose backups are those.
     #[must_use]
     pub fn new(engine: Engine, backups: Arc<Backups>, quarantine: Arc<Quarantine>, config: &Config) -> Self {
-        Self { engine, backups, quarantine, config: config.clone(), jobs: Mutex::default() }
+        Self { engine, backups, quarantine, config: config.clone(), jobs: Jobs::of("erasure") }
     }
 
     /// Begins an erasure.
@@ -113,18 +79,7 @@ impl Erasures {
         if !self.has_tables(&scope) {
             return Err(Refused::NoTable);
         }
-        let mut jobs = self.jobs.lock();
-        if jobs.stopped {
-            return Err(Refused::Stopping);
-        }
-        if jobs.running.as_ref().is_some_and(|task| !task.is_finished()) {
-            return Err(Refused::Busy(jobs.last));
-        }
-        jobs.last += 1;
-        let (progress, outcome) = (Progress::default(), OnceLock::new());
-        let job = Arc::new(Job { number: jobs.last, progress, outcome });
-        let (engine, of_task) = (self.engine.clone(), Arc::clone(&job));
-        let quarantine = Arc::clone(&self.quarantine);
+        let (engine, quarantine) = (self.engine.clone(), Arc::clone(&self.quarantine));
         let wait = scope.wait.unwrap_or(self.config.query.deadline.0 + AFTER_THE_DEADLINE);
         let wanted = Wanted {
             database: scope.database,
@@ -133,11 +88,8 @@ impl Erasures {
             neighbours: neighbours(),
             backups: Vec::new(),
         };
-        jobs.running = Some(tokio::spawn(async move {
-            let work = Box::pin(erase(&engine, &quarantine, (wanted, places), &of_task.progress));
-            // Whoever asks must hear that it has ended, however it did.
-            let done = AssertUnwindSafe(work).catch_unwind().await;
-            let done = done.unwrap_or_else(|_| Err(storage::Error::Internal("it ended with a panic".into())));
+        let job = self.jobs.start(Progress::default(), |job| async move {
+            let done = Box::pin(erase(&engine, &quarantine, (wanted, places), &job.about)).await;
             match &done {
                 Ok(report) if report.is_complete() => {
                     tracing::info!(up_to = report.up_to, "deletes are erased")
@@ -149,39 +101,26 @@ impl Erasures {
                 }
                 Err(error) => tracing::error!(%error, "an erasure failed: run it again"),
             }
-            let outcome = done.map_err(|error| error.to_string());
-            of_task.outcome.get_or_init(|| outcome);
-        }));
-        if jobs.remembered.len() == REMEMBERED {
-            jobs.remembered.pop_front();
-        }
-        jobs.remembered.push_back(Arc::clone(&job));
+            done
+        })?;
         Ok(job)
     }
 
     /// The erasures that are remembered, newest first.
     #[must_use]
     pub fn jobs(&self) -> Vec<Arc<Job>> {
-        self.jobs.lock().remembered.iter().rev().cloned().collect()
+        self.jobs.all()
     }
 
     /// Ends the one that runs, and begins no other.
     pub async fn stop(&self) {
-        let running = {
-            let mut jobs = self.jobs.lock();
-            jobs.stopped = true;
-            jobs.running.take()
-        };
-        let Some(running) = running else { return };
-        running.abort();
-        // It has ended, or is cancelled now: either is what was wanted.
-        drop(running.await);
+        self.jobs.stop().await;
     }
 
     /// The places of backups that are asked about, and those of this process.
     fn places(&self, scope: &Scope) -> Result<Vec<(String, Place)>, ConfigError> {
         let done = self.backups.jobs().into_iter().filter(|job| matches!(job.outcome(), Some(Ok(_))));
-        let of_process = done.map(|job| job.to.clone());
+        let of_process = done.map(|job| job.about.to.clone());
         let names: BTreeSet<String> = scope.backups.iter().cloned().chain(of_process).collect();
         names.into_iter().map(|name| Ok((name.clone(), self.config.backup_place(&name)?))).collect()
     }
@@ -207,8 +146,16 @@ async fn erase(
         let destination = Destination::open_to_read(&place)?;
         backups.extend(destination.ids().await?.into_iter().map(|id| format!("{name}/{id}")));
     }
-    quarantine.rewrite().await?;
-    engine.erase(&Wanted { backups, ..wanted }, progress).await
+    let rewritten = quarantine.rewrite().await;
+    let mut report = engine.erase(&Wanted { backups, ..wanted }, progress).await?;
+    if let Err(error) = rewritten {
+        tracing::error!(%error, "the quarantine could not be written again: an erasure leaves it as it is");
+        let (what, why) = (format!("{}/", storage::quarantine::FOLDER), error.to_string());
+        if let Some(place) = report.places.iter_mut().find(|place| place.name == QUARANTINE) {
+            place.left.push(Remnant { what, why });
+        }
+    }
+    Ok(report)
 }
 
 /// What lies in a data directory and is not the engine's.
@@ -234,7 +181,7 @@ fn neighbours() -> Vec<Neighbour> {
         ),
         kept("registry", "registry", "buildings, rooms and devices are no telemetry: delete a device there"),
         kept(
-            "quarantined lines",
+            QUARANTINE,
             storage::quarantine::FOLDER,
             "lines that were refused and that no delete covers: those that one covered left with it, and their bytes when \
              this job began",

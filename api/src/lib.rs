@@ -18,6 +18,7 @@ pub mod error;
 #[cfg(feature = "failpoints")]
 pub mod failpoints;
 pub mod health_client;
+pub mod jobs;
 pub mod metrics;
 pub mod probes;
 mod problem;

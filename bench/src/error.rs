@@ -26,6 +26,12 @@ pub enum Error {
         /// The line.
         line: String,
     },
+    /// A query failed.
+    #[error(transparent)]
+    Query(#[from] query::Error),
+    /// What was measured is not what is promised.
+    #[error("not as promised: {0}")]
+    Broken(String),
     /// A connection's task panicked.
     #[error("a connection ended badly: {0}")]
     Connection(#[from] tokio::task::JoinError),

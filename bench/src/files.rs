@@ -163,7 +163,16 @@ pub(crate) fn processor_time() -> Result<Duration> {
 
 /// The most memory that the process had, in KiB.
 pub(crate) fn peak_memory_kib() -> Result<u64> {
+    status_kib("VmHWM:")
+}
+
+/// The memory that the process has, in KiB.
+pub(crate) fn resident_memory_kib() -> Result<u64> {
+    status_kib("VmRSS:")
+}
+
+fn status_kib(key: &str) -> Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(key));
     Ok(line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default())
 }

@@ -12,6 +12,7 @@
 //! cargo run --release -p bench -- files            cost and size of files, memory; --scales: with decimals
 //! cargo run --release -p bench -- backfill         years of rows, one series after the other
 //! cargo run --release -p bench -- tables           many small tables
+//! cargo run --release -p bench -- flushes          months of flushes of one table, and what queries pay for them
 //! ```
 //!
 //! Reports with plots lie in `target/criterion`. Engines and logs lie in the temporary folder: set `TMPDIR` to
@@ -40,6 +41,7 @@ pub mod backfill;
 pub mod data;
 mod error;
 pub mod files;
+pub mod flushes;
 pub mod node;
 mod scale;
 mod stopwatch;

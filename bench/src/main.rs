@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use bench::backfill::{self, Load, Way};
 use bench::files::{self, Set};
-use bench::tables;
+use bench::{flushes, tables};
 use clap::{Parser, Subcommand};
 
 /// Measures Busbar's storage on fixed data.
@@ -55,6 +55,21 @@ enum Command {
         #[arg(long, default_value_t = 9)]
         flushes: u32,
     },
+    /// Flush one table thousands of times, merging as a running engine does, and print what queries pay for it.
+    ///
+    /// Ends with 1 when rows are missing, or files of a day or of the table's log are more than is promised. Times are
+    /// printed beside their limits.
+    Flushes {
+        /// Number of flushes.
+        #[arg(long, default_value_t = 5_000)]
+        flushes: u32,
+        /// So many of them are a day of rows.
+        #[arg(long, default_value_t = 144, value_parser = clap::value_parser!(u32).range(1..=1_440))]
+        flushes_per_day: u32,
+        /// Number of devices, with a row a minute each.
+        #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+        devices: u32,
+    },
 }
 
 #[expect(clippy::print_stderr, reason = "the error is for people")]
@@ -65,6 +80,9 @@ fn main() -> ExitCode {
             backfill::measure(Load { way, series, days, runs: !without_runs })
         }
         Command::Tables { tables, flushes } => tables::measure(tables, flushes),
+        Command::Flushes { flushes, flushes_per_day, devices } => {
+            flushes::measure(flushes::Load { flushes, flushes_per_day, devices })
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

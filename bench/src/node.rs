@@ -39,7 +39,7 @@ pub struct Node {
     intake: Intake,
     /// `None` only while the node is dropped.
     writer: Option<Writer>,
-    folder: TempDir,
+    folder: Arc<TempDir>,
 }
 
 impl Node {
@@ -61,7 +61,24 @@ impl Node {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn start_with(adjust: impl FnOnce(&mut EngineConfig)) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
+        Self::open(Arc::new(tempfile::tempdir()?), adjust)
+    }
+
+    /// Stops the node as a server stops, which flushes its rows, and starts it again on its folder.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), and when the last flush fails.
+    pub fn restarted(mut self, adjust: impl FnOnce(&mut EngineConfig)) -> Result<Self> {
+        if let Some(writer) = self.writer.take() {
+            writer.stop();
+        }
+        self.runtime.block_on(self.engine().close())?;
+        let folder = Arc::clone(&self.folder);
+        drop(self);
+        Self::open(folder, adjust)
+    }
+
+    fn open(folder: Arc<TempDir>, adjust: impl FnOnce(&mut EngineConfig)) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let mut config = EngineConfig::new(folder.path().join("data"));
         adjust(&mut config);
@@ -183,6 +200,15 @@ mod tests {
         let (_, view) = node.table().unwrap();
         assert_eq!((view.files.len(), view.memory_rows()), (0, 300));
         node.flush().unwrap();
+        let (_, view) = node.table().unwrap();
+        assert_eq!((view.files.len(), view.memory_rows()), (1, 0));
+    }
+
+    #[test]
+    fn a_restart_keeps_the_rows() {
+        let node = Node::start().unwrap();
+        assert_eq!(node.write(&Fleet::steady(30).bodies(0..10, 7), 1).unwrap(), 300);
+        let node = node.restarted(|_| ()).unwrap();
         let (_, view) = node.table().unwrap();
         assert_eq!((view.files.len(), view.memory_rows()), (1, 0));
     }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crossbeam::queue::ArrayQueue;
 use storage::engine::Visible;
 use storage::log::EncodedBatch;
+use storage::missing::AsOf;
 use tokio::sync::oneshot;
 
 /// Requests that may wait. More than the connections of a busy node; each waits with its own acknowledgement.
@@ -31,6 +32,8 @@ const IDLE: Duration = Duration::from_millis(100);
 pub struct Submission {
     /// The rows, encoded for the log.
     pub batch: EncodedBatch,
+    /// What the rows must be missing in, to be written.
+    pub only_missing: Option<AsOf>,
     /// Told when the rows are durable and visible, or why they are not.
     pub done: oneshot::Sender<Result<Visible, CommitError>>,
 }
@@ -44,6 +47,9 @@ pub enum CommitError {
     /// The engine is closing.
     #[error("the engine is closing")]
     Closing,
+    /// What was missing is there now, or may be: look again.
+    #[error("others have written to the same points")]
+    Overtaken,
     /// The log did not take the group.
     #[error("{0}")]
     Log(String),

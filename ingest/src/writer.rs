@@ -70,7 +70,7 @@ fn run(mut committer: Committer, ring: &Ring, metrics: &WriterMetrics) {
     loop {
         let done = match ring.take() {
             Group::Work(group) => {
-                commit(&mut committer, group, metrics);
+                commit_in_order(&mut committer, group, metrics);
                 continue;
             }
             Group::Idle => false,
@@ -85,8 +85,29 @@ fn run(mut committer: Committer, ring: &Ring, metrics: &WriterMetrics) {
     }
 }
 
+/// Commits a group. Where rows may be written only if they are missing, that is decided when all that stands before them is
+/// visible.
+fn commit_in_order(committer: &mut Committer, group: Vec<Submission>, metrics: &WriterMetrics) {
+    let mut together = Vec::with_capacity(group.len());
+    for submission in group {
+        if let Some(as_of) = &submission.only_missing {
+            commit(committer, std::mem::take(&mut together), metrics);
+            if !committer.still_misses(&submission.batch.batch, as_of) {
+                // Whoever has gone has nobody to tell.
+                let _gone = submission.done.send(Err(CommitError::Overtaken));
+                continue;
+            }
+        }
+        together.push(submission);
+    }
+    commit(committer, together, metrics);
+}
+
 /// Commits one group and answers every request of it.
 fn commit(committer: &mut Committer, group: Vec<Submission>, metrics: &WriterMetrics) {
+    if group.is_empty() {
+        return;
+    }
     let count = |counter: &AtomicU64, by: usize| counter.fetch_add(by as u64, Ordering::Relaxed);
     count(&metrics.groups, 1);
     count(&metrics.requests, group.len());

@@ -31,7 +31,7 @@ pub(crate) use self::described::{Described, described, is_described};
 pub use self::logical::{logical_batch, stored_columns};
 pub use self::partition::{partition_of, partition_times, span_of, span_times};
 pub use self::physical::{physical_batch, stored_remainders, stored_times, stored_values};
-pub(crate) use self::scaled::{Part, StoredColumn, parts_of};
+pub(crate) use self::scaled::{Part, StoredColumn, parts_of, whole_number};
 pub use self::sorted::{logical_rows, sorted_rows};
 use crate::error::{Error, Result};
 use crate::model::{FieldType, PhysicalColumn, TIME_COLUMN, TableSchema, TagSchema, TimeRange, Timestamp};

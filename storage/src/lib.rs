@@ -23,6 +23,7 @@ pub mod limits;
 pub mod log;
 pub mod memtable;
 pub mod merge;
+pub mod missing;
 pub mod model;
 pub mod object;
 pub mod parquet_file;

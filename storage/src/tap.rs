@@ -4,15 +4,18 @@
 //! - a group is offered after its frame is durable, never before;
 //! - offering never waits: a consumer whose queue is full is *cut off* (its queue is dropped and counted) and
 //!   catches up by reading the log from its own position, which the log keeps for it;
-//! - the log is trimmed only up to the smallest position that the consumers have reported as durable.
+//! - the log is trimmed only up to the smallest position that the consumers have reported as durable, or as far as it
+//!   was *let go*: one that hangs must not fill the disk, and learns afterwards what it has missed.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::clock;
 use crate::model::{FrameNumber, Sequence, WriteBatch};
 
 /// One group write, as it stands in one frame of the log.
@@ -49,6 +52,8 @@ pub struct Tap {
     expected: Mutex<Vec<&'static str>>,
     /// The newest frame with something for consumers.
     owed: AtomicU64,
+    /// Up to this frame the log is kept for no consumer.
+    let_go: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -68,6 +73,8 @@ struct QueueState {
     bytes: usize,
     cut_off: bool,
     checkpoint_wanted: bool,
+    /// Since when a checkpoint is wanted that has not come.
+    asked: Option<Instant>,
     closed: bool,
 }
 
@@ -79,10 +86,10 @@ pub struct TapConsumer {
 
 impl Tap {
     /// A tap that keeps the whole log until these consumers have subscribed. Without this, a flush right after
-    /// the start could trim what a consumer that subscribes a moment later has not seen.
+    /// the start could trim what a consumer that subscribes a moment later has not seen. Up to `let_go` it was kept for none.
     #[must_use]
-    pub fn expecting(consumers: Vec<&'static str>) -> Self {
-        Self { expected: Mutex::new(consumers), ..Self::default() }
+    pub fn expecting(consumers: Vec<&'static str>, let_go: FrameNumber) -> Self {
+        Self { expected: Mutex::new(consumers), let_go: AtomicU64::new(let_go.get()), ..Self::default() }
     }
 
     /// Adds a consumer whose durable state reaches `checkpoint`. It is owed every group after that frame:
@@ -109,10 +116,7 @@ impl Tap {
                 continue;
             }
             if state.bytes + group.bytes > queue.max_bytes && !state.groups.is_empty() {
-                state.groups.clear();
-                state.bytes = 0;
-                state.cut_off = true;
-                queue.cut_offs.fetch_add(1, Ordering::Relaxed);
+                queue.cut_off(&mut state);
                 tracing::warn!(
                     consumer = queue.name,
                     "consumer of the commit tap is too slow: it reads the log"
@@ -134,7 +138,39 @@ impl Tap {
             return Some(FrameNumber::default());
         }
         let consumers = self.consumers.lock();
-        consumers.iter().map(|q| FrameNumber::new(q.checkpoint.load(Ordering::Acquire))).min()
+        let durable = consumers.iter().map(|q| FrameNumber::new(q.checkpoint.load(Ordering::Acquire))).min();
+        durable.map(|durable| durable.max(self.let_go_up_to()))
+    }
+
+    /// Up to this frame the log may be gone although a consumer's durable state does not reach so far.
+    #[must_use]
+    pub fn let_go_up_to(&self) -> FrameNumber {
+        FrameNumber::new(self.let_go.load(Ordering::Acquire))
+    }
+
+    /// Keeps the log up to `frame` for no consumer any more. Those that still needed it are cut off: what they get next
+    /// lies behind it.
+    pub fn let_go(&self, frame: FrameNumber) {
+        self.let_go.fetch_max(frame.get(), Ordering::AcqRel);
+        for queue in self.consumers.lock().iter().filter(|queue| queue.lacks(frame)) {
+            tracing::warn!(
+                consumer = queue.name,
+                frame = frame.get(),
+                "a consumer of the commit tap hangs: the log is not kept for it any longer"
+            );
+            queue.cut_off(&mut queue.state.lock());
+            queue.wake.notify_one();
+        }
+    }
+
+    /// Whether the log up to `frame` is kept for a consumer that was asked for its state so long ago.
+    pub(crate) fn waits_below(&self, frame: FrameNumber, grace: Duration) -> bool {
+        let now = clock::instant();
+        let hangs = |queue: &Arc<Queue>| {
+            let asked = queue.state.lock().asked;
+            queue.lacks(frame) && asked.is_some_and(|asked| now.duration_since(asked) >= grace)
+        };
+        frame > self.let_go_up_to() && self.consumers.lock().iter().any(hangs)
     }
 
     /// Says that a frame has something for consumers. Called before its rows are visible.
@@ -155,8 +191,11 @@ impl Tap {
     /// Asks the consumers whose durable state does not reach `frame` to make it so, once they have taken what waits.
     pub(crate) fn want_checkpoints(&self, frame: FrameNumber) {
         for queue in self.consumers.lock().iter() {
-            if queue.checkpoint.load(Ordering::Acquire) < frame.get() {
-                queue.state.lock().checkpoint_wanted = true;
+            if queue.lacks(frame) {
+                let mut state = queue.state.lock();
+                state.checkpoint_wanted = true;
+                state.asked.get_or_insert_with(clock::instant);
+                drop(state);
                 queue.wake.notify_one();
             }
         }
@@ -174,6 +213,21 @@ impl Tap {
         for queue in self.consumers.lock().iter() {
             queue.state.lock().closed = true;
             queue.wake.notify_one();
+        }
+    }
+}
+
+impl Queue {
+    /// Whether the consumer's durable state does not reach `frame`.
+    fn lacks(&self, frame: FrameNumber) -> bool {
+        self.checkpoint.load(Ordering::Acquire) < frame.get()
+    }
+
+    fn cut_off(&self, state: &mut QueueState) {
+        state.groups.clear();
+        state.bytes = 0;
+        if !std::mem::replace(&mut state.cut_off, true) {
+            self.cut_offs.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -207,6 +261,7 @@ impl TapConsumer {
     /// Reports that everything up to `frame` is in the consumer's own durable state, so that the log may go.
     pub fn checkpointed(&self, frame: FrameNumber) {
         self.queue.checkpoint.fetch_max(frame.get(), Ordering::AcqRel);
+        self.queue.state.lock().asked = None;
     }
 }
 
@@ -223,6 +278,7 @@ impl Drop for TapConsumer {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use super::{CommittedGroup, Next, Tap};
     use crate::model::{FrameNumber, Sequence};
@@ -257,7 +313,7 @@ mod tests {
     #[test]
     fn the_slowest_checkpoint_holds_the_log() {
         assert_eq!(Tap::default().checkpoint(), None);
-        let tap = Tap::expecting(vec!["first"]);
+        let tap = Tap::expecting(vec!["first"], FrameNumber::default());
         assert_eq!(tap.checkpoint(), Some(FrameNumber::new(0)));
         let first = tap.subscribe("first", FrameNumber::new(5), 1);
         let _second = tap.subscribe("second", FrameNumber::new(7), 1);
@@ -266,9 +322,25 @@ mod tests {
         assert_eq!(tap.checkpoint(), Some(FrameNumber::new(7)));
     }
 
+    #[tokio::test]
+    async fn who_hangs_keeps_the_log_no_longer_than_it_is_let_go() {
+        let (tap, frame) = (Tap::default(), FrameNumber::new);
+        let mut hanging = tap.subscribe("hanging", frame(0), 1_000);
+        (1..=3).for_each(|number| tap.publish(&group(number, 60)));
+        assert!(!tap.waits_below(frame(2), Duration::ZERO), "it was not asked");
+        tap.want_checkpoints(frame(2));
+        assert!(tap.waits_below(frame(2), Duration::ZERO));
+        assert!(!tap.waits_below(frame(2), Duration::from_secs(3_600)), "it has time");
+        tap.let_go(frame(2));
+        assert_eq!((tap.checkpoint(), tap.let_go_up_to()), (Some(frame(2)), frame(2)));
+        assert!(matches!(hanging.next().await, Next::CutOff), "what waited for it may be gone from the log");
+        hanging.checkpointed(frame(3));
+        assert!(!tap.waits_below(frame(3), Duration::ZERO));
+    }
+
     #[test]
     fn what_follows_the_last_frame_for_consumers_is_held_by_none() {
-        let tap = Tap::expecting(vec!["first"]);
+        let tap = Tap::expecting(vec!["first"], FrameNumber::default());
         let frame = FrameNumber::new;
         tap.owe(frame(7));
         assert_eq!(tap.not_needed_up_to(frame(9)), frame(0), "one that comes is owed everything");

@@ -241,6 +241,8 @@ impl View {
         let mut bytes = 0;
         for (sequence, change) in changes {
             match change {
+                // It would take no room: the memtable keeps nothing of it.
+                Change::Rows(rows) if rows.rows() == 0 => {}
                 Change::Rows(rows) => {
                     let table = Arc::make_mut(state.tables.entry(rows.table).or_default());
                     if let Some(before) = table.crossed(sequence)

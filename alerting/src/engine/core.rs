@@ -18,7 +18,7 @@ use crate::record::{AlertState, Reason, Transition};
 use crate::rule::{RuleId, StoredRule};
 use crate::service::Clock;
 use crate::source::Source;
-use crate::state::{Change, Phase};
+use crate::state::{Change, Phase, Slot};
 
 /// The firings that have not resolved, by (rule, subject).
 pub(crate) type Live = HashMap<(RuleId, u32), Arc<Transition>>;
@@ -87,6 +87,42 @@ impl Core {
         {
             *live = Arc::clone(recorded);
         }
+    }
+
+    /// Takes over transitions that are recorded, and whose samples are gone.
+    pub(crate) fn take_over(&mut self, recorded: &[Transition]) {
+        let mut states = self.states();
+        for transition in recorded {
+            let rule = self.rules.ordinal(transition.rule_id).and_then(|ordinal| self.rules.get(ordinal));
+            let Some(field) = rule.map(|rule| Arc::clone(&rule.params.when.field)) else { continue };
+            let key = (transition.rule_id, transition.series);
+            let slot = match transition.state {
+                AlertState::Firing => Slot::firing(transition.started_at),
+                AlertState::Resolved => Slot { last_episode: transition.started_at, ..Slot::default() },
+            };
+            match transition.state {
+                AlertState::Firing => self.live.insert(key, Arc::new(transition.clone())),
+                AlertState::Resolved => self.live.remove(&key),
+            };
+            let known = states.iter_mut().find(|c| c.series == transition.series && c.field == field);
+            let newest = transition.event_time;
+            match known {
+                Some(carried) => {
+                    carried.newest = carried.newest.max(newest);
+                    carried.slots.retain(|(id, _)| *id != transition.rule_id);
+                    carried.slots.push((transition.rule_id, slot));
+                }
+                None => states.push(Carried {
+                    series: transition.series,
+                    field,
+                    newest,
+                    arrived_ms: 0,
+                    slots: vec![(transition.rule_id, slot)],
+                }),
+            }
+        }
+        self.index.adopt((&self.rules, &*self.source), &states, &self.metrics);
+        self.gauge();
     }
 
     /// Applies a committed group.

@@ -65,6 +65,8 @@ pub(crate) struct Engine {
     consumer: TapConsumer,
     /// The frame that was applied last.
     position: FrameNumber,
+    /// Of what the log has let go, this far is accounted for.
+    passed: FrameNumber,
     /// Position and alert record of the newest snapshot.
     snapshot: (FrameNumber, RecordNumber),
     /// What must be recorded before anything else happens.
@@ -118,6 +120,7 @@ impl Engine {
             snapshots,
             consumer,
             position: start.0,
+            passed: FrameNumber::default(),
             // What is stored: a position that was lowered is snapshotted before any frame is applied.
             snapshot: (snapshot.position, start.1),
             unrecorded: VecDeque::new(),
@@ -126,6 +129,7 @@ impl Engine {
             closed: false,
         };
         let events = engine.read_alerts()?;
+        engine.pass_gap();
         engine.replay(events)?;
         // Frames without rows are not visited, and need not be.
         engine.position = engine.position.max(newest);
@@ -136,13 +140,14 @@ impl Engine {
     }
 
     /// Reads every alert record that is kept: all go to history and notifier; those after the snapshot are
-    /// remembered as recorded, and returned if they are inputs of replay.
+    /// remembered as recorded, and returned if they are inputs of replay: those that do not follow from the log that is
+    /// left.
     fn read_alerts(&mut self) -> Result<VecDeque<AlertRecord>> {
-        let mut events = VecDeque::new();
+        let (mut events, let_go) = (VecDeque::new(), self.shared.source.let_go_up_to());
         for read in self.alerts.read(RecordNumber::START) {
             let read = read?;
             let mut record = record::decode(&read.payload)?;
-            let inputs = record.cause != Cause::Frame;
+            let inputs = record.cause != Cause::Frame || record.position <= let_go.get();
             let transitions =
                 if inputs { record.transitions.clone() } else { std::mem::take(&mut record.transitions) };
             for transition in transitions.into_iter().map(Arc::new) {
@@ -176,7 +181,11 @@ impl Engine {
 
     fn replay_event(&mut self, event: &AlertRecord) -> Result<()> {
         let made = match &event.cause {
-            Cause::Frame => Vec::new(),
+            // Its frame is gone.
+            Cause::Frame => {
+                self.core.take_over(&event.transitions);
+                Vec::new()
+            }
             Cause::Silence => self.core.replay_silence(&event.transitions),
             Cause::Rules { changes } => {
                 let rules = self.core.rules().changed(changes)?;
@@ -198,6 +207,25 @@ impl Engine {
         self.position = group.frame;
         self.shared.metrics.position.set(group.frame.get());
         self.record(Cause::Frame, transitions)
+    }
+
+    /// Goes on behind what the log has let go. States stay as they were: what the missing rows would have changed is
+    /// not known, and said.
+    fn pass_gap(&mut self) {
+        let let_go = self.shared.source.let_go_up_to();
+        if let_go > self.passed && let_go > self.position {
+            let frames = let_go.get() - self.position.get();
+            tracing::warn!(
+                after = self.position.get(),
+                up_to = let_go.get(),
+                "the rules have missed frames of the log, which was not kept while they hung: rows of that time were not evaluated"
+            );
+            self.shared.metrics.gaps.add(1);
+            self.shared.metrics.gap_frames.add(frames);
+            self.position = let_go;
+            self.shared.metrics.position.set(let_go.get());
+        }
+        self.passed = self.passed.max(let_go);
     }
 
     /// Resolves the alerts of silent subjects.

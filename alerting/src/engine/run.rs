@@ -108,10 +108,15 @@ impl Engine {
         if !self.behind {
             return Ok(());
         }
+        self.pass_gap();
         let source = Arc::clone(&self.shared.source);
         let read = source.read_log(self.position, &mut |group| {
             if self.is_abandoned() {
                 return Err(storage::Error::Closing);
+            }
+            if group.frame > source.let_go_up_to() {
+                // Frames may have gone while they were read.
+                self.pass_gap();
             }
             self.apply(group).map_err(super::into_storage)
         });

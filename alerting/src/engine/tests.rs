@@ -42,6 +42,10 @@ impl Source for OneSeries {
         Ok(())
     }
 
+    fn let_go_up_to(&self) -> FrameNumber {
+        self.tap.let_go_up_to()
+    }
+
     fn catalog(&self) -> &Catalog {
         &self.catalog
     }

@@ -75,6 +75,13 @@ pub struct Slot {
 /// The time before every sample.
 pub const NEVER: i64 = i64::MIN;
 
+impl Slot {
+    /// One that fires in an episode with this start.
+    pub(crate) const fn firing(since: i64) -> Self {
+        Self { phase: Phase::Firing, since, last_episode: since }
+    }
+}
+
 impl Default for Slot {
     fn default() -> Self {
         Self { phase: Phase::Inactive, since: NEVER, last_episode: NEVER }

@@ -176,7 +176,14 @@ impl Building {
 
     /// A new process: the log is there, the tap is new.
     pub(crate) fn restart(&self) {
-        *self.tap.lock() = Tap::default();
+        let mut tap = self.tap.lock();
+        *tap = Tap::expecting(Vec::new(), tap.let_go_up_to());
+    }
+
+    /// Drops frames up to this one, whoever needs them, as the log does when it is too long.
+    pub(crate) fn let_go(&self, frame: FrameNumber) {
+        self.tap.lock().let_go(frame);
+        self.trim();
     }
 
     /// The frame up to which the log may be trimmed.
@@ -218,6 +225,10 @@ impl Source for Building {
     ) -> storage::Result<()> {
         let groups: Vec<_> = self.log.lock().groups.iter().filter(|g| g.frame > after).cloned().collect();
         groups.iter().try_for_each(|group| visit(group))
+    }
+
+    fn let_go_up_to(&self) -> FrameNumber {
+        self.tap.lock().let_go_up_to()
     }
 
     fn catalog(&self) -> &Catalog {

@@ -197,6 +197,53 @@ async fn a_consumer_that_was_cut_off_reads_the_log_and_misses_nothing() {
 }
 
 #[tokio::test]
+async fn rules_that_hung_for_too_long_go_on_behind_the_gap_and_say_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let building = Building::new(100);
+    let alerting = Alerting::open(config(folder.path(), &RULES, vec![]), building.clone()).unwrap();
+    rows(&building, &[(1, 12.0), (9, 12.0), (12, 7.0)]);
+    let missed = rows(&building, &[(20, 7.0)]);
+    rows(&building, &[(100, 12.0), (109, 12.0)]);
+    building.let_go(missed);
+    alerting.start().unwrap();
+    let frame = rows(&building, &[(112, 7.0)]);
+    applied(&alerting, frame).await;
+    let metrics = alerting.metrics().snapshot();
+    assert_eq!((metrics.gaps, metrics.gap_frames), (1, missed.get()));
+    assert!(alerting.history().entries().iter().all(|t| t.started_at >= 100), "nothing is known of the gap");
+    assert!(!alerting.history().entries().is_empty());
+    building.close();
+    alerting.stop().await.unwrap();
+    building.restart();
+    let alerting = start(config(folder.path(), &RULES, vec![]), &building);
+    assert_eq!(alerting.metrics().snapshot().gaps, 0, "it is behind the gap");
+    alerting.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_recorded_before_a_crash_outlives_the_frames_that_it_came_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let building = Building::new(1 << 20);
+    let alerting = start(config(folder.path(), &RULES, vec![]), &building);
+    let frame = rows(&building, &[(1, 12.0), (9, 12.0)]);
+    applied(&alerting, frame).await;
+    let firing = alerting.firing();
+    assert_eq!(firing.len(), 1);
+    drop(alerting);
+    building.let_go(frame);
+    building.restart();
+    let alerting = start(config(folder.path(), &RULES, vec![]), &building);
+    assert_eq!(alerting.firing(), firing);
+    assert_eq!(alerting.metrics().snapshot().gaps, 1);
+    let frame = rows(&building, &[(12, 7.0), (22, 7.0)]);
+    applied(&alerting, frame).await;
+    assert_eq!(alerting.firing().len(), 0);
+    let ids: Vec<_> = alerting.history().entries().iter().map(|t| t.transition_id.clone()).collect();
+    assert_eq!(ids.len(), 2, "fired once, resolved once");
+    alerting.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn the_log_is_kept_until_a_snapshot_has_its_effects() {
     let folder = tempfile::tempdir().unwrap();
     let building = Building::new(1 << 20);

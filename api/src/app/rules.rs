@@ -32,6 +32,10 @@ impl alerting::Source for EngineSource {
         self.0.read_log(after, visit)
     }
 
+    fn let_go_up_to(&self) -> FrameNumber {
+        self.0.tap().let_go_up_to()
+    }
+
     fn catalog(&self) -> &Catalog {
         self.0.catalog()
     }

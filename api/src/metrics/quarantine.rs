@@ -44,6 +44,11 @@ impl Collector for QuarantineMetrics {
             };
             ConstCounter::new(count).encode(family.encode_family(&[("why", why)])?)?;
         }
+        let help = "What went wrong in the quarantine: damaged places that took their lines along, erasures that were put off";
+        let mut family = encoder.encode_descriptor("busbar_quarantine_faults", help, None, kept)?;
+        for (fault, count) in self.0.faults() {
+            ConstCounter::new(count).encode(family.encode_family(&[("fault", fault)])?)?;
+        }
         Ok(())
     }
 }

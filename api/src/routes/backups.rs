@@ -3,12 +3,13 @@
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::body::small;
 use super::extract::{Path, require_json};
+use super::jobs;
 use crate::backups::{Job, Refused};
 use crate::problem::Problem;
 use crate::surface::Surface;
@@ -43,13 +44,8 @@ struct JobView<'a> {
     error: Option<&'a str>,
 }
 
-#[derive(Serialize)]
-struct Page<'a> {
-    items: Vec<JobView<'a>>,
-}
-
 fn view(job: &Job) -> JobView<'_> {
-    let counts = job.counts();
+    let counts = job.about.counts();
     let (status, backup, error) = match job.outcome() {
         None => ("running", None, None),
         Some(Ok(id)) => ("done", Some(id.as_str()), None),
@@ -57,7 +53,7 @@ fn view(job: &Job) -> JobView<'_> {
     };
     JobView {
         id: job.number,
-        to: &job.to,
+        to: &job.about.to,
         status,
         stage: counts.stage,
         files: counts.files,
@@ -88,19 +84,15 @@ pub(super) async fn start(
         return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid", "keep must be at least 1"));
     }
     let job = backups.start(&wanted.to, wanted.keep)?;
-    let mut response = (StatusCode::ACCEPTED, Json(view(&job))).into_response();
-    if let Ok(location) = HeaderValue::try_from(format!("/api/v1/backups/{}", job.number)) {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    Ok(response)
+    Ok(jobs::begun("backup", job.number, view(&job)))
 }
 
 /// The backups since the engine was started, newest first.
 #[utoipa::path(get, path = "/backups", operation_id = "list_backups", tag = "backups",
     responses((status = 200, description = "The newest 24; which are at a place, `busbar backup list` says")))]
 pub(super) async fn list(State(surface): State<Surface>) -> Result<Response, Problem> {
-    let jobs = surface.doors.backups()?.jobs();
-    Ok(Json(Page { items: jobs.iter().map(|job| view(job)).collect() }).into_response())
+    let all = surface.doors.backups()?.jobs();
+    Ok(jobs::page(all.iter().map(|job| view(job))))
 }
 
 /// How far a backup is.
@@ -108,23 +100,17 @@ pub(super) async fn list(State(surface): State<Surface>) -> Result<Response, Pro
     params(("id" = u64, Path, description = "Its number since the engine was started")),
     responses((status = 200, description = "`status` is running, done or failed"), (status = 404)))]
 pub(super) async fn read(State(surface): State<Surface>, Path(id): Path<u64>) -> Result<Response, Problem> {
-    let jobs = surface.doors.backups()?.jobs();
-    match jobs.iter().find(|job| job.number == id) {
-        Some(job) => Ok(Json(view(job)).into_response()),
-        None => {
-            let detail = format!("there was no backup {id} since the engine was started");
-            Err(Problem::new(StatusCode::NOT_FOUND, "not_found", detail))
-        }
-    }
+    let all = surface.doors.backups()?.jobs();
+    let job = all.iter().find(|job| job.number == id).ok_or_else(|| jobs::missing("backup", id))?;
+    Ok(Json(view(job)).into_response())
 }
 
 impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
         let detail = refused.to_string();
         match refused {
-            Refused::Busy(_) => Self::new(StatusCode::CONFLICT, "busy", detail),
+            Refused::NotBegun(why) => why.into(),
             Refused::Place(_) | Refused::Relative => Self::new(StatusCode::BAD_REQUEST, "bad_place", detail),
-            Refused::Stopping => Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", detail),
         }
     }
 }

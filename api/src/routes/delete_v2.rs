@@ -6,14 +6,14 @@ mod predicate;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri};
-use axum::response::{IntoResponse as _, Response};
-use ingest::intake::DeleteRequest;
+use axum::http::{HeaderMap, Uri};
+use axum::response::Response;
+use ingest::intake::{DeleteRequest, Deleted};
 use serde::Deserialize;
 
 use self::predicate::Predicate;
 use super::parameters::Parameters;
-use super::{body, lines, time_span};
+use super::{body, deletes, lines, time_span};
 use crate::error::{Dialect, Failure};
 use crate::surface::Surface;
 
@@ -39,7 +39,7 @@ pub(super) async fn post(
     body: Body,
 ) -> Response {
     let done = run(&surface, &Parameters::of(&uri), &headers, body).await;
-    done.map_or_else(|failure| failure.answer(Dialect::V2), |()| StatusCode::NO_CONTENT.into_response())
+    done.map_or_else(|failure| failure.answer(Dialect::V2), |deleted| deletes::done(&deleted))
 }
 
 async fn run(
@@ -47,7 +47,7 @@ async fn run(
     parameters: &Parameters,
     headers: &HeaderMap,
     body: Body,
-) -> Result<(), Failure> {
+) -> Result<Deleted, Failure> {
     let database = lines::database(parameters.get("bucket"))?;
     let rules = body::Rules { limit: REQUEST_BYTES, dialect: Dialect::V2, budget: &surface.bodies };
     let intake = surface.doors.intake()?;
@@ -56,6 +56,5 @@ async fn run(
         .map_err(|error| Failure::Parameter(format!("the body is not a delete as JSON: {error}")))?;
     let times = time_span::parse(&request.start, &request.stop).map_err(Failure::Parameter)?;
     let Predicate { table, tags } = predicate::parse(&request.predicate).map_err(Failure::Parameter)?;
-    intake.delete(DeleteRequest { database, table, times, tags }).await?;
-    Ok(())
+    Ok(intake.delete(DeleteRequest { database, table, times, tags }).await?)
 }

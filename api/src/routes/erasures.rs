@@ -5,13 +5,14 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use storage::erasure::{Amount, Place, Remnant, Report};
 
 use super::body::small;
-use super::extract::Path;
+use super::extract::{Path, require_json};
+use super::jobs;
 use crate::erasures::{Job, Refused, Scope};
 use crate::problem::Problem;
 use crate::surface::Surface;
@@ -81,18 +82,13 @@ struct RemnantView<'a> {
     why: &'a str,
 }
 
-#[derive(Serialize)]
-struct Page<'a> {
-    items: Vec<JobView<'a>>,
-}
-
 fn view(job: &Job) -> JobView<'_> {
     let (status, error, report) = match job.outcome() {
         None => ("running", None, None),
         Some(Ok(report)) => ("done", None, Some(of_report(report))),
         Some(Err(error)) => ("failed", Some(error), None),
     };
-    JobView { id: job.number, status, place: job.place(), error, report }
+    JobView { id: job.number, status, place: job.about.place(), error, report }
 }
 
 fn of_report(report: &Report) -> ReportView<'_> {
@@ -142,32 +138,22 @@ pub(super) async fn start(
     body: Body,
 ) -> Result<Response, Problem> {
     let erasures = surface.doors.erasures()?;
-    // A page in a browser can send other types to this machine without being asked.
-    let content_type =
-        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if !content_type.starts_with("application/json") {
-        let detail = "send content-type: application/json";
-        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", detail));
-    }
+    require_json(&headers)?;
     let body = small(body, REQUEST_BYTES).await?;
     let wanted: Wanted = serde_json::from_slice(&body)
         .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "invalid", error.to_string()))?;
     let wait = wanted.wait_seconds.map(|seconds| Duration::from_secs(seconds.into()));
     let Wanted { database, table, backups, .. } = wanted;
     let job = erasures.start(Scope { database, table, wait, backups })?;
-    let mut response = (StatusCode::ACCEPTED, Json(view(&job))).into_response();
-    if let Ok(location) = HeaderValue::try_from(format!("/api/v1/erasures/{}", job.number)) {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    Ok(response)
+    Ok(jobs::begun("erasure", job.number, view(&job)))
 }
 
 /// The erasures since the engine was started, newest first.
 #[utoipa::path(get, path = "/erasures", operation_id = "list_erasures", tag = "deletes",
     responses((status = 200, description = "The newest 24")))]
 pub(super) async fn list(State(surface): State<Surface>) -> Result<Response, Problem> {
-    let jobs = surface.doors.erasures()?.jobs();
-    Ok(Json(Page { items: jobs.iter().map(|job| view(job)).collect() }).into_response())
+    let all = surface.doors.erasures()?.jobs();
+    Ok(jobs::page(all.iter().map(|job| view(job))))
 }
 
 /// How far an erasure is, and its report when it has ended.
@@ -175,24 +161,18 @@ pub(super) async fn list(State(surface): State<Surface>) -> Result<Response, Pro
     params(("id" = u64, Path, description = "Its number since the engine was started")),
     responses((status = 200, description = "`status` is running, done or failed; `report.complete` says whether nothing is left but what is kept on purpose"), (status = 404)))]
 pub(super) async fn read(State(surface): State<Surface>, Path(id): Path<u64>) -> Result<Response, Problem> {
-    let jobs = surface.doors.erasures()?.jobs();
-    match jobs.iter().find(|job| job.number == id) {
-        Some(job) => Ok(Json(view(job)).into_response()),
-        None => {
-            let detail = format!("there was no erasure {id} since the engine was started");
-            Err(Problem::new(StatusCode::NOT_FOUND, "not_found", detail))
-        }
-    }
+    let all = surface.doors.erasures()?.jobs();
+    let job = all.iter().find(|job| job.number == id).ok_or_else(|| jobs::missing("erasure", id))?;
+    Ok(Json(view(job)).into_response())
 }
 
 impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
         let detail = refused.to_string();
         match refused {
-            Refused::Busy(_) => Self::new(StatusCode::CONFLICT, "busy", detail),
+            Refused::NotBegun(why) => why.into(),
             Refused::NoTable => Self::new(StatusCode::NOT_FOUND, "not_found", detail),
             Refused::Place(_) => Self::new(StatusCode::BAD_REQUEST, "bad_place", detail),
-            Refused::Stopping => Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", detail),
         }
     }
 }

@@ -10,6 +10,7 @@ mod envelope;
 mod erasures;
 mod extract;
 mod health;
+mod jobs;
 mod lines;
 mod metrics;
 mod native;

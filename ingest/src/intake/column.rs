@@ -111,10 +111,15 @@ impl ColumnBuilder {
         }
     }
 
-    /// The column with `rows` rows.
+    /// The column with `rows` rows. Room that it does not need is given back: it would stay in the memtable.
     pub(super) fn finish(mut self, rows: usize) -> ArrayRef {
+        use arrow::array::Array;
         self.fill_to(rows);
-        each!(&mut self, builder => Arc::new(builder.finish()) as ArrayRef)
+        each!(&mut self, builder => {
+            let mut values = builder.finish();
+            values.shrink_to_fit();
+            Arc::new(values) as ArrayRef
+        })
     }
 
     fn fill_to(&mut self, rows: usize) {

@@ -21,13 +21,22 @@ pub struct DeleteRequest {
     pub tags: Vec<TagTest>,
 }
 
+/// What a delete has done: the rows are deleted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Deleted {
+    /// Why lines of such rows are in the quarantine still. They go before any line of it is stored, unless the process
+    /// ends before.
+    pub lines_left: Option<String>,
+}
+
 impl Intake {
     /// Deletes rows. On return the delete is durable, the rows are hidden from every query, and lines of such rows have left
-    /// the quarantine. What has no such rows is left as it is; so a table that does not exist is no error.
+    /// the quarantine, if it [does not say otherwise](Deleted). What has no such rows is left as it is; so a table that does
+    /// not exist is no error.
     ///
     /// # Errors
-    /// Why nothing was deleted.
-    pub async fn delete(&self, request: DeleteRequest) -> Result<(), WriteError> {
+    /// Why nothing was deleted, neither rows nor lines.
+    pub async fn delete(&self, request: DeleteRequest) -> Result<Deleted, WriteError> {
         let DeleteRequest { database, table, times, tags } = request;
         let catalog = self.engine.catalog();
         if !catalog.has_database(database.as_str()) {
@@ -49,16 +58,12 @@ impl Intake {
                 return Err(storage::Error::Invalid(why).into());
             }
         }
-        let (name, in_quarantine) = (table.as_deref(), tags.clone());
-        let hit = Erasure {
-            database: database.as_str(),
-            tables: name.as_ref().map(std::slice::from_ref),
-            tags: &in_quarantine,
-            times,
+        // Until the lines of these rows are gone none is stored again; what was before is deleted with the rest, also in a
+        // table that it made.
+        let turn = match self.quarantine() {
+            Some(quarantine) => Some((quarantine, quarantine.between_replays().await)),
+            None => None,
         };
-        // What is replayed until then is deleted with the rest, also in a table that it makes. A quarantine that cannot be
-        // read keeps nobody from deleting rows; that it was not, the second one says.
-        let erased = self.erase_kept(hit).await;
         let snapshot = self.engine.snapshot();
         let mut tables: Vec<TableId> = Vec::new();
         for schema in schemas() {
@@ -70,17 +75,22 @@ impl Intake {
         }
         drop(snapshot);
         if !tables.is_empty() {
-            let delete = Delete { tables, times, tags };
+            let delete = Delete { tables, times, tags: tags.clone() };
             self.commit(encode_batch(WriteBatch::of_deletes(vec![delete]))?).await?;
         }
-        // And what was refused meanwhile came before the delete was answered.
-        erased.and(self.erase_kept(hit).await)
-    }
-
-    async fn erase_kept(&self, hit: Erasure<'_>) -> Result<(), WriteError> {
-        if let Some(quarantine) = self.quarantine() {
-            quarantine.erase(hit).await?;
+        let mut deleted = Deleted::default();
+        if let Some((quarantine, turn)) = turn {
+            // What was refused meanwhile came before the delete was answered.
+            let (database, table) = (database.as_str().into(), table.map(Into::into));
+            let erased = quarantine.erase(&turn, Erasure { database, table, tags, times }).await;
+            deleted.lines_left = erased.err().map(|error| error.to_string());
         }
-        Ok(())
+        if let Some(error) = &deleted.lines_left {
+            tracing::error!(
+                error,
+                "lines of deleted rows could not be erased from the quarantine; it is tried again"
+            );
+        }
+        Ok(deleted)
     }
 }

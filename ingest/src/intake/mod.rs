@@ -27,11 +27,13 @@ use storage::catalog::SchemaChange;
 use storage::clock;
 use storage::engine::Engine;
 use storage::log::{EncodedBatch, encode_batch};
-use storage::model::{DatabaseName, Timestamp};
+use storage::missing::AsOf;
+use storage::model::{DatabaseName, Timestamp, WriteBatch};
 use storage::quarantine::Quarantine;
+use storage::series::SeriesPin;
 use tokio::sync::oneshot;
 
-pub use delete::DeleteRequest;
+pub use delete::{DeleteRequest, Deleted};
 pub use problem::{LineProblem, RejectedLine, RejectedRow};
 pub use protocol::Protocol;
 pub use replay::Replayed;
@@ -120,8 +122,8 @@ pub enum WriteError {
 
 /// What became of decoding.
 enum Decoded<T> {
-    /// A batch for the log.
-    Batch(Box<EncodedBatch>, T),
+    /// It is decoded.
+    All(T),
     /// Other nodes must know of this first.
     Unborn(Vec<SchemaChange>),
 }
@@ -201,7 +203,7 @@ impl Intake {
             Ok((rejected, aside))
         };
         let (encoded, (mut rejected, aside)) =
-            self.born(|| async { self.decode(database, None, &fill) }).await?;
+            self.born(|| async { self.encode(database, None, &fill) }).await?;
         self.commit(encoded).await?;
         for (at, kept) in self.keep(aside).await {
             if let Some(row) = rejected.get_mut(at) {
@@ -228,10 +230,13 @@ impl Intake {
         if self.engine.has_room(bytes) { Ok(()) } else { Err(WriteError::Busy { retry_after: RETRY_AFTER }) }
     }
 
-    fn decode_lines(&self, request: &LinesRequest) -> Result<Decoded<(Written, SetAside)>, WriteError> {
+    fn decode_lines(
+        &self,
+        request: &LinesRequest,
+    ) -> Result<Decoded<(EncodedBatch, (Written, SetAside))>, WriteError> {
         let now = clock::now();
         let refused_at = request.protocol.refuses_expired().then(|| self.engine.now());
-        self.decode(&request.database, refused_at, |builder| {
+        self.encode(&request.database, refused_at, |builder| {
             let (mut written, mut aside) = (Written::default(), self.aside(request.protocol));
             for line in crate::line_protocol::lines(&request.body) {
                 written.lines += 1;
@@ -261,20 +266,33 @@ impl Intake {
     }
 
     /// Decodes against the schemas as they are, again if they changed meanwhile, and encodes for the log.
+    fn encode<T>(
+        &self,
+        database: &DatabaseName,
+        refused_at: Option<Timestamp>,
+        fill: impl Fn(&mut BatchBuilder<'_>) -> Result<T, WriteError>,
+    ) -> Result<Decoded<(EncodedBatch, T)>, WriteError> {
+        match self.decode(database, refused_at, fill)? {
+            Decoded::All(((batch, pin), value)) => {
+                let encoded = EncodedBatch { pin: Some(pin), ..encode_batch(batch)? };
+                Ok(Decoded::All((encoded, value)))
+            }
+            Decoded::Unborn(changes) => Ok(Decoded::Unborn(changes)),
+        }
+    }
+
+    /// Decodes against the schemas as they are, again if they changed meanwhile. The pin keeps the series of the rows.
     fn decode<T>(
         &self,
         database: &DatabaseName,
         refused_at: Option<Timestamp>,
         fill: impl Fn(&mut BatchBuilder<'_>) -> Result<T, WriteError>,
-    ) -> Result<Decoded<T>, WriteError> {
+    ) -> Result<Decoded<((WriteBatch, SeriesPin), T)>, WriteError> {
         for _ in 0..SCHEMA_RETRIES {
             let mut builder = BatchBuilder::new(&self.engine, database, refused_at);
             let value = fill(&mut builder)?;
             match builder.finish()? {
-                Finished::Batch(batch, pin) => {
-                    let encoded = EncodedBatch { pin: Some(pin), ..encode_batch(batch)? };
-                    return Ok(Decoded::Batch(Box::new(encoded), value));
-                }
+                Finished::Batch(batch, pin) => return Ok(Decoded::All(((batch, pin), value))),
                 Finished::Unborn(changes) => return Ok(Decoded::Unborn(changes)),
                 Finished::Stale => {}
             }
@@ -284,13 +302,13 @@ impl Intake {
 
     /// What `decode` makes, as soon as all that is new of it is known to every node that shares the tables (KEY-4). Where
     /// nothing is shared that is at once.
-    async fn born<T, F>(&self, decode: impl Fn() -> F) -> Result<(EncodedBatch, T), WriteError>
+    async fn born<T, F>(&self, decode: impl Fn() -> F) -> Result<T, WriteError>
     where
         F: Future<Output = Result<Decoded<T>, WriteError>>,
     {
         for _ in 0..SCHEMA_RETRIES {
             match decode().await? {
-                Decoded::Batch(batch, value) => return Ok((*batch, value)),
+                Decoded::All(decoded) => return Ok(decoded),
                 Decoded::Unborn(changes) => {
                     for change in &changes {
                         self.engine.bear(change).await.map_err(unborn)?;
@@ -313,13 +331,20 @@ impl Intake {
     /// Hands a batch to the writer, an empty one too, and waits until it is durable, and with it all that was defined
     /// before.
     async fn submit(&self, batch: EncodedBatch) -> Result<(), WriteError> {
+        self.hand_over(batch, None).await.map(drop)
+    }
+
+    /// Hands a batch to the writer. With `only_missing` it is not written, and the answer is `false`, when that is not so
+    /// any more.
+    async fn hand_over(&self, batch: EncodedBatch, only_missing: Option<AsOf>) -> Result<bool, WriteError> {
         let (done, answer) = oneshot::channel();
-        let committed = match self.ring.push(Submission { batch, done }) {
+        let committed = match self.ring.push(Submission { batch, only_missing, done }) {
             Ok(()) => answer.await.unwrap_or(Err(CommitError::Closing)),
             Err(error) => Err(error),
         };
         match committed {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(true),
+            Err(CommitError::Overtaken) => Ok(false),
             Err(CommitError::Full) => Err(WriteError::Busy { retry_after: Duration::from_secs(1) }),
             Err(error) => {
                 Err(WriteError::Unavailable { reason: error.to_string(), retry_after: RETRY_AFTER })

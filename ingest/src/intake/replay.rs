@@ -1,26 +1,32 @@
 //! Lines of the quarantine, tried again: the ordinary way of a line, with the time at which it once came.
 //!
 //! 1. Lines are read and decoded as ever, against the schemas and bounds of now.
-//! 2. What fits is written and awaited.
-//! 3. What was written leaves the quarantine; what was refused again stays, with its new reason.
+//! 2. Of what fits, fields that their point has already are left out: whatever was written to it since is newer. What is
+//!    left is written if it is missing still when the writer comes to it ([`storage::missing`]), and awaited; else it is
+//!    looked up again.
+//! 3. What fitted leaves the quarantine; what was refused again stays, with its new reason.
 //!
-//! Invariant: a line leaves after it is durable and visible. When 3 is not reached, the next replay writes the same
-//! points once more.
+//! Invariants: a line leaves after it is durable and visible. When 3 is not reached, the next replay finds what was
+//! written. No value that was acknowledged is replaced. Of lines of one point that are tried together the last wins.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use storage::log::{EncodedBatch, encode_batch};
 use storage::model::DatabaseName;
 use storage::quarantine::{Filter, KeptLine, LineId, Quarantine};
 
 use super::batch::BatchBuilder;
 use super::problem::LineProblem;
 use super::set_aside::{LINE, ROW, detail, row_of_form};
-use super::{Intake, Protocol, WriteError, unblocked};
+use super::{Intake, Protocol, RETRY_AFTER, WriteError, unblocked};
 use crate::line_protocol::Precision;
 
 /// Bytes of lines that are tried together: a large body.
 const PAGE_BYTES: u64 = 8 << 20;
+
+/// How often points are looked up: again only when others write to the same ones, or a flush comes between.
+const MAX_LOOKS: usize = 16;
 
 /// What became of lines that were tried again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -49,7 +55,7 @@ impl Intake {
         limit: usize,
     ) -> Result<Replayed, WriteError> {
         let Some(quarantine) = &self.quarantine else { return Ok(Replayed::default()) };
-        let _turn = quarantine.replay_turn().await;
+        let _turn = quarantine.replay_turn().await?;
         let lines = quarantine.page(filter, after, (limit, PAGE_BYTES)).await?;
         self.replay_lines(quarantine, lines).await
     }
@@ -60,7 +66,7 @@ impl Intake {
     /// Why it could be neither stored nor refused.
     pub async fn replay_line(&self, id: LineId) -> Result<Option<Replayed>, WriteError> {
         let Some(quarantine) = &self.quarantine else { return Ok(None) };
-        let _turn = quarantine.replay_turn().await;
+        let _turn = quarantine.replay_turn().await?;
         match quarantine.line(id).await? {
             Some(line) => Ok(Some(self.replay_lines(quarantine, vec![(id, line)]).await?)),
             None => Ok(None),
@@ -69,7 +75,7 @@ impl Intake {
 
     async fn replay_lines(
         &self,
-        quarantine: &std::sync::Arc<Quarantine>,
+        quarantine: &Arc<Quarantine>,
         lines: Vec<(LineId, KeptLine)>,
     ) -> Result<Replayed, WriteError> {
         let mut replayed = Replayed { last: lines.last().map(|(id, _)| *id), ..Replayed::default() };
@@ -116,9 +122,9 @@ impl Intake {
             admitted => admitted?,
         }
         let lines: Arc<[_]> = lines.into();
-        let (encoded, problems) = self
-            .born(|| async {
-                let (own, lines, database) = (self.clone(), Arc::clone(&lines), database.clone());
+        for _ in 0..MAX_LOOKS {
+            let decode = || async {
+                let (own, database, lines) = (self.clone(), database.clone(), Arc::clone(&lines));
                 let work = move || {
                     let refused_at = refuses_expired.then(|| own.engine.now());
                     own.decode(&database, refused_at, |builder| {
@@ -126,10 +132,18 @@ impl Intake {
                     })
                 };
                 unblocked(work).await?
-            })
-            .await?;
-        self.commit(encoded).await?;
-        Ok(problems)
+            };
+            let ((batch, pin), problems) = self.born(decode).await?;
+            let (batch, as_of) = self.engine.missing(batch).await?.into_parts();
+            if batch.is_empty() && !self.engine.has_pending_definitions() {
+                return Ok(problems);
+            }
+            let encoded = EncodedBatch { pin: Some(pin), ..encode_batch(batch)? };
+            if self.hand_over(encoded, Some(as_of)).await? {
+                return Ok(problems);
+            }
+        }
+        Err(WriteError::Busy { retry_after: RETRY_AFTER })
     }
 }
 

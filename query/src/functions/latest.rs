@@ -112,9 +112,17 @@ impl LastValues {
         let rows = LogicalPlanBuilder::scan(LATEST, provider_as_source(provider), None)?;
         let tags = schema.tags.iter().map(|tag| column(&tag.name));
         let rows = rows.aggregate(tags, last_of_each(schema)?)?;
+        // Without tags there is a row even of nothing.
+        let rows = rows.filter(column(TIME_COLUMN).is_not_null())?;
         let names = schema.logical_arrow();
+        // Every row has a time now, which the planner does not know.
+        let never = lit(ScalarValue::TimestampNanosecond(Some(i64::MIN), None));
+        let shown = |name: &str| match name {
+            TIME_COLUMN => coalesce(vec![column(name), never.clone()]).alias(name),
+            _ => column(name),
+        };
         // Under the function's own name, by which the filters may call the columns.
-        let rows = rows.project(names.fields().iter().map(|field| column(field.name())))?;
+        let rows = rows.project(names.fields().iter().map(|field| shown(field.name())))?;
         let rows = match conjunction(filters.iter().map(unqualified).collect::<Result<Vec<_>>>()?) {
             Some(filter) => rows.filter(filter)?,
             None => rows,
@@ -129,12 +137,9 @@ impl LastValues {
     }
 }
 
-/// The greatest time, and each field's value with the greatest time, under the names that they have in the table.
+/// The greatest time if there is a row, and each field's value with the greatest time, under the names that they have in the table.
 fn last_of_each(schema: &TableSchema) -> Result<Vec<Expr>> {
-    // Every series has a row, so there always is a greatest time, which the planner does not know.
-    let never = ScalarValue::TimestampNanosecond(Some(i64::MIN), None);
-    let time = coalesce(vec![max(column(TIME_COLUMN)), lit(never)]);
-    let mut all = vec![time.alias(TIME_COLUMN)];
+    let mut all = vec![max(column(TIME_COLUMN)).alias(TIME_COLUMN)];
     for field in &schema.fields {
         let value = column(&field.name);
         let has_one = value.clone().is_not_null();

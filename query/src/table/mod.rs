@@ -238,7 +238,7 @@ impl Scan {
         let mut plans: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
         for (place, files) in [(FilePlace::Table, table), (FilePlace::Staged, staged)] {
             let Some(times) = files.iter().map(|file| file.times).reduce(TimeRange::union) else { continue };
-            let predicate = self.predicate(self.times)?;
+            let predicate = self.predicate(self.times, times)?;
             let input = stored::scan_files(&files, place, &columns, predicate.as_ref(), self.partitions)?;
             let statistics = self.statistics(files.iter().map(|file| file.rows).sum(), times);
             let pins = Pins { files, memory: None };
@@ -292,7 +292,7 @@ impl Scan {
             RowSource::Memory(memory) => self.read_memory(memory),
             RowSource::File(file, _) => {
                 let files = vec![Arc::clone(file)];
-                let predicate = self.predicate(clip(times, self.times))?;
+                let predicate = self.predicate(clip(times, self.times), file.times)?;
                 let input = stored::scan_files(&files, file.place, columns, predicate.as_ref(), 1)?;
                 Ok((input, Pins { files, memory: None }))
             }
@@ -308,9 +308,13 @@ impl Scan {
         Columns { table: Arc::clone(&self.table), positions, within }
     }
 
-    /// Tests of identity for files: the tags, and that the time is in `times`.
-    fn predicate(&self, times: TimeRange) -> Result<Option<Arc<dyn PhysicalExpr>>> {
-        stored::predicate(self.tags.as_ref(), times, &self.table)
+    /// Tests of identity for files whose times are `of_files`: the tags, and that the time is in `wanted`, where that is
+    /// not sure.
+    fn predicate(&self, wanted: TimeRange, of_files: TimeRange) -> Result<Option<Arc<dyn PhysicalExpr>>> {
+        let TimeRange { min: first, max: last } = TimeRange::ALL;
+        let min = if of_files.min >= wanted.min { first } else { wanted.min };
+        let max = if of_files.max <= wanted.max { last } else { wanted.max };
+        stored::predicate(self.tags.as_ref(), TimeRange::new(min, max), &self.table)
     }
 
     /// Statistics of rows that stand alone; none when some rows are filtered out.

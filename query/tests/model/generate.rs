@@ -7,6 +7,7 @@ use storage::model::{FieldValue, TagTest};
 use super::lines::Line;
 use super::operation::{Deletion, End, Operation};
 use super::question::{Question, Shape, Test};
+use super::traces;
 
 const DAY: i64 = 86_400_000_000_000;
 /// The tables that a seed may use.
@@ -35,6 +36,7 @@ pub(crate) fn operations(seed: u64, count: usize) -> Vec<Operation> {
         Operation::DropExpired,
         Operation::Compact,
         Operation::Vacuum,
+        Operation::Erase,
         Operation::AskAll,
     ]);
     operations
@@ -42,14 +44,16 @@ pub(crate) fn operations(seed: u64, count: usize) -> Vec<Operation> {
 
 fn operation(random: &mut Random, tables: usize) -> Operation {
     match random.below(100) {
-        0..31 => Operation::Write(lines(random, tables)),
-        31..35 => Operation::Delete(deletion(random, tables)),
-        35..36 => Operation::DeleteUnsynced(deletion(random, tables), end(random)),
-        36..43 => Operation::Flush,
-        43..49 => Operation::FlushDue,
-        49..50 => Operation::Vacuum,
-        50..55 => Operation::Compact,
-        55..72 => Operation::Ask(question(random, tables)),
+        0..29 => Operation::Write(lines(random, tables)),
+        29..33 => Operation::Delete(deletion(random, tables)),
+        33..34 => Operation::DeleteUnsynced(deletion(random, tables), end(random)),
+        34..41 => Operation::Flush,
+        41..47 => Operation::FlushDue,
+        47..48 => Operation::Vacuum,
+        48..53 => Operation::Compact,
+        53..55 => Operation::Erase,
+        55..58 => aside(random, tables),
+        58..72 => Operation::Ask(question(random, tables)),
         72..75 => Operation::AskAll,
         75..77 => Operation::StoreFails(if random.chance(50) { 0 } else { 20 }),
         77..80 => Operation::StoreDown(random.chance(40)),
@@ -71,6 +75,14 @@ fn expiry(random: &mut Random, tables: usize) -> Operation {
         0..3 => Operation::Pass(pick(random, &[1, 999, DAY / 24, DAY / 2])),
         3..6 => Operation::Keep(table, pick(random, &[48, 36, 24, 12])),
         _ => Operation::DropExpired,
+    }
+}
+
+fn aside(random: &mut Random, tables: usize) -> Operation {
+    match random.below(5) {
+        0..3 => Operation::SetAside(lines(random, tables)),
+        3 => Operation::Replay(1 + usize::try_from(random.below(9)).unwrap()),
+        _ => Operation::DropAside(1),
     }
 }
 
@@ -154,7 +166,11 @@ fn line(random: &mut Random, tables: usize, float: bool) -> Line {
         fields.push(("u".to_owned(), FieldValue::Unsigned(u64::MAX - random.below(4))));
     }
     if random.chance(15) {
-        fields.push(("s".to_owned(), FieldValue::Text(pick(random, &["", "x", "long long text"]).into())));
+        let text = match random.below(4) {
+            0 => pick(random, &["", "x"]).to_owned(),
+            _ => traces::text(random.below(u64::MAX)),
+        };
+        fields.push(("s".to_owned(), FieldValue::Text(text.as_str().into())));
     }
     if fields.is_empty() || random.chance(15) {
         fields.push(("on".to_owned(), FieldValue::Boolean(random.chance(50))));

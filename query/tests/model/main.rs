@@ -1,7 +1,7 @@
 //! Random operations on an engine over a simulated disk, compared with a plain reference at every query.
 //!
 //! A *seed* gives a list of operations: writes with late, equal and repeated points, type changes, flushes, merges,
-//! rows that expire, stores and disks that fail, kills and power cuts, and queries in between. After each restart: acknowledged ⊆
+//! rows that expire, erasures, lines in the quarantine, stores and disks that fail, kills and power cuts, and queries in between. After each restart: acknowledged ⊆
 //! recovered ⊆ sent, each write there as a whole or not at all, each point once.
 //!
 //! ```text
@@ -22,7 +22,9 @@
     reason = "a test fails by panicking and says why"
 )]
 
+mod aside;
 mod check;
+mod erasure;
 mod generate;
 #[path = "../query/lines.rs"]
 #[expect(dead_code, reason = "the text form is for tests that are written by hand")]
@@ -32,6 +34,8 @@ mod question;
 mod reference;
 mod retention;
 mod runs;
+mod sent;
+mod traces;
 mod world;
 
 use std::panic::AssertUnwindSafe;

@@ -5,6 +5,7 @@ use storage::model::TagTest;
 
 use super::lines::Line;
 use super::question::Question;
+use super::reference::Tags;
 
 /// One step of a seed.
 #[derive(Debug, Clone)]
@@ -13,7 +14,13 @@ pub(crate) enum Operation {
     Write(Vec<Line>),
     /// One batch is written to the log; the process ends before its sync.
     WriteUnsynced(Vec<Line>, End),
-    /// Rows are deleted, and that is acknowledged.
+    /// Lines are kept in the quarantine.
+    SetAside(Vec<Line>),
+    /// So many kept lines are stored, where their points lack them.
+    Replay(usize),
+    /// So many kept lines are dropped.
+    DropAside(usize),
+    /// Rows are deleted, and that is acknowledged; so are kept lines of such rows.
     Delete(Deletion),
     /// The delete is written to the log; the process ends before its sync.
     DeleteUnsynced(Deletion, End),
@@ -25,6 +32,8 @@ pub(crate) enum Operation {
     Compact,
     /// Objects that no table wants any more are removed.
     Vacuum,
+    /// What deletes have hidden leaves every place.
+    Erase,
     /// A query, compared with the reference.
     Ask(Question),
     /// All of every table, compared with the reference.
@@ -58,6 +67,22 @@ pub(crate) struct Deletion {
     pub(crate) times: (i64, i64),
     /// What their tags must be.
     pub(crate) tags: Vec<TagTest>,
+}
+
+impl Deletion {
+    /// Whether rows of the table may be hit.
+    pub(crate) fn is_of(&self, table: &str) -> bool {
+        self.table.as_ref().is_none_or(|wanted| wanted == table)
+    }
+
+    /// Whether a row is deleted.
+    pub(crate) fn covers(&self, table: &str, time: i64, tags: &Tags) -> bool {
+        let holds = |test: &TagTest| {
+            let value = tags.get(&test.tag).map(String::as_str).unwrap_or_default();
+            (value == test.value) == test.equal
+        };
+        self.is_of(table) && (self.times.0..=self.times.1).contains(&time) && self.tags.iter().all(holds)
+    }
 }
 
 /// How a process ends.

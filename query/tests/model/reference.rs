@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use storage::model::{FieldValue, TagTest};
+use storage::model::FieldValue;
 
 use super::lines::Line;
 use super::operation::Deletion;
+use super::traces::Traces;
 
 /// Tags that a row has, by name.
 pub(crate) type Tags = BTreeMap<String, String>;
@@ -22,6 +23,8 @@ pub(crate) struct Reference {
     tables: BTreeMap<String, Rows>,
     /// How many nanoseconds a table keeps rows, if not for ever.
     kept: BTreeMap<String, i64>,
+    /// What must not be found on the disk.
+    pub(crate) traces: Traces,
 }
 
 impl Reference {
@@ -30,23 +33,27 @@ impl Reference {
             let rows = self.tables.entry(line.table.clone()).or_default();
             let row = rows.entry((line.time, line.tags.iter().cloned().collect())).or_default();
             row.extend(line.fields.iter().cloned());
+            self.traces.write(line);
         }
     }
 
     pub(crate) fn delete(&mut self, deletion: &Deletion) {
-        let (from, to) = deletion.times;
-        let is_deleted = |(time, tags): &(i64, Tags)| {
-            let holds = |test: &TagTest| {
-                let value = tags.get(&test.tag).map(String::as_str).unwrap_or_default();
-                (value == test.value) == test.equal
-            };
-            (from..=to).contains(time) && deletion.tags.iter().all(holds)
-        };
         for (table, rows) in &mut self.tables {
-            if deletion.table.as_ref().is_none_or(|wanted| wanted == table) {
-                rows.retain(|point, _| !is_deleted(point));
-            }
+            rows.retain(|(time, tags), _| !deletion.covers(table, *time, tags));
         }
+        self.traces.delete(deletion);
+    }
+
+    /// The lines without fields that their points have; those of which nothing is left are left out.
+    pub(crate) fn missing(&self, lines: &[Line]) -> Vec<Line> {
+        let without = |line: &Line| {
+            let point = (line.time, line.tags.iter().cloned().collect());
+            let row = self.tables.get(&line.table).and_then(|rows| rows.get(&point));
+            let mut line = line.clone();
+            line.fields.retain(|(name, _)| row.is_none_or(|row| !row.contains_key(name)));
+            (!line.fields.is_empty()).then_some(line)
+        };
+        lines.iter().filter_map(without).collect()
     }
 
     /// The rows that have not expired at `now`.

@@ -11,7 +11,8 @@ use storage::log::encode_batch;
 use storage::model::{DatabaseName, Partition, Retention, Scale, TableName, WriteBatch};
 
 use super::generate::TABLES;
-use super::world::{DATABASE, World, Written};
+use super::sent::Written;
+use super::world::{DATABASE, World};
 
 /// When a world begins: the second of the two midnights that rows stand around.
 pub(crate) const BEGINNING: i64 = 2 * 86_400_000_000_000;

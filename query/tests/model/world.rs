@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::Hasher;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -11,20 +11,22 @@ use query::{ExternalTables, QueryService, Settings, Source};
 use storage::clock::WallClock;
 use storage::disk::sim::SimDisk;
 use storage::engine::{Committer, Engine, EngineConfig};
-use storage::log::{EncodedBatch, encode_batch};
-use storage::model::{DatabaseName, Delete, FieldType, FieldValue, TimeRange, Timestamp, WriteBatch};
+use storage::log::EncodedBatch;
+use storage::model::{DatabaseName, FieldType, FieldValue, Timestamp};
 use storage::object::{DurableLocalStore, FaultyStore, StoreFaults, TableStore};
 use storage::vacuum::VacuumConfig;
 use tempfile::TempDir;
 
+use super::aside::Aside;
 use super::check;
 use super::generate::TABLES;
-use super::lines::{self, Line};
-use super::operation::{Deletion, End, Operation};
+use super::lines::Line;
+use super::operation::{End, Operation};
 use super::question::{Question, Shape};
 use super::reference::{self, Reference};
 use super::retention::{self, Undecided};
 use super::runs;
+use super::sent::{Sent, Written};
 
 /// The database of all tables.
 pub(crate) const DATABASE: &str = "building";
@@ -50,6 +52,8 @@ pub(crate) struct World {
     pub(super) undecided_retention: Option<Undecided>,
     /// A write that was sent and not acknowledged: after the restart it is there, or it is not.
     undecided: Option<Sent>,
+    /// What is in the quarantine.
+    pub(super) aside: Aside,
     history: std::hash::DefaultHasher,
     /// How often each thing happened, to see that it does.
     tally: Tally,
@@ -62,45 +66,6 @@ struct Node {
     service: QueryService,
     engine: Engine,
     committer: Committer,
-}
-
-/// What is sent to the engine in one batch.
-#[derive(Debug, Clone)]
-enum Sent {
-    Lines(Vec<Line>),
-    Deletion(Deletion),
-}
-
-/// How far a write came.
-pub(super) enum Written {
-    Acknowledged,
-    /// Nothing of it is in the log.
-    Refused(storage::Error),
-    /// It is in the log, and nobody knows whether it is durable.
-    Unsynced(storage::Error),
-}
-
-impl Sent {
-    fn apply(&self, reference: &mut Reference) {
-        match self {
-            Self::Lines(lines) => reference.apply(lines),
-            Self::Deletion(deletion) => reference.delete(deletion),
-        }
-    }
-}
-
-/// What is sent, as the engine takes it.
-fn batch(engine: &Engine, sent: &Sent) -> EncodedBatch {
-    let deletion = match sent {
-        Sent::Lines(lines) => return lines::batch(DATABASE, lines, engine.catalog(), engine.series()),
-        Sent::Deletion(deletion) => deletion,
-    };
-    let tables = TABLES.iter().filter(|table| deletion.table.as_ref().is_none_or(|wanted| wanted == *table));
-    let tables = tables.filter_map(|table| engine.catalog().table(DATABASE, table)).map(|schema| schema.id);
-    let (from, to) = deletion.times;
-    let times = TimeRange::new(Timestamp::from_nanos(from), Timestamp::from_nanos(to));
-    let delete = Delete { tables: tables.collect(), times, tags: deletion.tags.clone() };
-    encode_batch(WriteBatch::of_deletes(vec![delete])).unwrap()
 }
 
 impl World {
@@ -118,6 +83,7 @@ impl World {
             reference: Reference::default(),
             undecided_retention: None,
             undecided: None,
+            aside: Aside::default(),
             history: std::hash::DefaultHasher::new(),
             tally: Tally::default(),
         };
@@ -141,14 +107,16 @@ impl World {
     /// Does one step. The error says what is wrong with the engine.
     pub(crate) async fn run(&mut self, operation: &Operation) -> Result<(), String> {
         match operation {
-            Operation::Write(lines) => self.write(Sent::Lines(self.fitting(lines)))?,
+            Operation::Write(lines) => {
+                self.write(Sent::Lines(self.fitting(lines)))?;
+            }
+            Operation::SetAside(lines) => self.set_aside(lines).await?,
+            Operation::Replay(count) => self.replay(*count).await?,
+            Operation::DropAside(count) => self.drop_aside(*count).await?,
             Operation::WriteUnsynced(lines, end) => {
                 self.write_unsynced(Sent::Lines(self.fitting(lines)), *end).await?;
             }
-            Operation::Delete(deletion) => {
-                self.count("delete");
-                self.write(Sent::Deletion(deletion.clone()))?;
-            }
+            Operation::Delete(deletion) => self.delete(deletion).await?,
             Operation::DeleteUnsynced(deletion, end) => {
                 self.write_unsynced(Sent::Deletion(deletion.clone()), *end).await?;
             }
@@ -181,6 +149,7 @@ impl World {
                 }
                 self.excuse("vacuum", removed.map(|_| ()))?;
             }
+            Operation::Erase => self.erase().await?,
             Operation::Ask(question) => self.ask(question).await?,
             Operation::AskAll => self.ask_all().await?,
             Operation::StoreFails(percent) => {
@@ -240,9 +209,22 @@ impl World {
         self.folder.path().join("data")
     }
 
+    pub(super) fn aside_folder(&self) -> PathBuf {
+        self.folder.path().join("aside")
+    }
+
+    /// All that is durable but for the quarantine: the disk, and the folder that holds everything.
+    pub(super) fn medium(&self) -> (&SimDisk, &Path) {
+        (&self.disk, self.folder.path())
+    }
+
+    pub(super) fn committer(&self) -> &Committer {
+        &self.node().committer
+    }
+
     async fn open(&self) -> storage::Result<Node> {
         let disk = Arc::new(self.disk.clone());
-        let tables = DurableLocalStore::open_on(&self.data_dir().join("tables"), disk.clone())?;
+        let tables = DurableLocalStore::open_on(&self.folder.path().join("store"), disk.clone())?;
         let store = FaultyStore::new(Arc::new(tables), Arc::clone(&self.faults));
         let mut config = EngineConfig::new(self.data_dir());
         config.segment_bytes = SEGMENT_BYTES;
@@ -284,13 +266,8 @@ impl World {
     }
 
     /// Whether anything has failed or was turned off since the engine was opened.
-    fn is_faulty(&self) -> bool {
+    pub(super) fn is_faulty(&self) -> bool {
         self.store_fails || self.store_is_down || self.disk.is_off() || self.disk.failures() > self.failures
-    }
-
-    fn commit(&mut self, sent: &Sent) -> Written {
-        let batch = batch(self.engine(), sent);
-        self.commit_batch(batch)
     }
 
     /// Commits a batch, and with it every definition that waits.
@@ -310,11 +287,18 @@ impl World {
         }
     }
 
-    fn write(&mut self, sent: Sent) -> Result<(), String> {
-        match self.commit(&sent) {
+    /// Writes and returns whether that was acknowledged.
+    pub(super) fn write(&mut self, sent: Sent) -> Result<bool, String> {
+        let batch = sent.batch(self.engine());
+        self.write_batch(batch, sent)
+    }
+
+    /// Writes `batch`, which stands for `sent`.
+    pub(super) fn write_batch(&mut self, batch: EncodedBatch, sent: Sent) -> Result<bool, String> {
+        let done = match self.commit_batch(batch) {
             Written::Acknowledged => {
                 sent.apply(&mut self.reference);
-                self.excuse("write", Ok::<(), storage::Error>(()))
+                return self.excuse("write", Ok::<(), storage::Error>(())).map(|()| true);
             }
             Written::Refused(error) => {
                 if matches!(error, storage::Error::LogPoisoned(_)) && self.engine().log_fault().is_none() {
@@ -327,12 +311,13 @@ impl World {
                 self.undecided = Some(sent);
                 self.excuse("write", Err(error))
             }
-        }
+        };
+        done.map(|()| false)
     }
 
     async fn write_unsynced(&mut self, sent: Sent, end: End) -> Result<(), String> {
         let node = self.node.as_mut().expect("a restart ends with an open engine");
-        let batch = batch(&node.engine, &sent);
+        let batch = sent.batch(&node.engine);
         let is_appended = node.committer.append(vec![batch]).is_ok();
         if is_appended {
             assert!(self.undecided.is_none(), "a log that failed to sync takes no more (LOG-4)");
@@ -342,7 +327,7 @@ impl World {
     }
 
     /// The lines with integers where their field is not known yet: it is born as one.
-    fn fitting(&self, lines: &[Line]) -> Vec<Line> {
+    pub(super) fn fitting(&self, lines: &[Line]) -> Vec<Line> {
         let mut lines = lines.to_vec();
         for line in &mut lines {
             let schema = self.engine().catalog().table(DATABASE, &line.table);
@@ -382,7 +367,7 @@ impl World {
         }
     }
 
-    async fn ask_all(&mut self) -> Result<(), String> {
+    pub(super) async fn ask_all(&mut self) -> Result<(), String> {
         match self.differs_from(&self.reference).await {
             Ok(compared) => {
                 self.count("query answered");
@@ -430,6 +415,7 @@ impl World {
         } else {
             drop(committer);
         }
+        self.aside.close();
         self.count(format!("{end:?}"));
         self.disk = if end == End::PowerCut { self.disk.power_cut() } else { self.disk.kill() };
         drop(engine);
@@ -455,6 +441,7 @@ impl World {
         let node = self.open().await.map_err(|error| format!("the engine does not start: {error}"))?;
         self.node = Some(node);
         self.failures = self.disk.failures();
+        self.no_traces()?;
         self.decide_retention()?;
         self.decide().await
     }

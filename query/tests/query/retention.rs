@@ -7,6 +7,7 @@ use std::time::Duration;
 use arrow::array::{Array as _, AsArray};
 use arrow::datatypes::{Int64Type, TimestampNanosecondType};
 use arrow::util::pretty::pretty_format_batches;
+use query::ExternalTables;
 use storage::catalog::TableDeclaration;
 use storage::clock::WallClock;
 use storage::model::{DatabaseName, Retention, TableName, Timestamp};
@@ -117,4 +118,30 @@ async fn files_in_which_all_has_expired_are_not_opened_and_then_dropped() {
     assert_eq!((dropped.files, dropped.rows), (1, 2));
     assert_eq!(world.shape("s"), (1, 0));
     check(&world, 2, Some(48 * HOUR)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_without_rows_and_tags_has_no_last_values_whether_they_are_kept_or_not() {
+    for max_bytes in [1 << 20, 0] {
+        let now = Arc::new(AtomicI64::new(0));
+        let of_engine = Arc::clone(&now);
+        let clock = WallClock::of(move || Timestamp::from_nanos(of_engine.load(Ordering::Relaxed)));
+        let mut world = World::with_engine(
+            ExternalTables::default(),
+            |_| {},
+            |config| {
+                config.clock = clock;
+                config.last_values.max_bytes = max_bytes;
+            },
+        )
+        .await;
+        world.write_text(&format!("s v=1.0 {HOUR}\ns v=2.0 {}", 2 * HOUR));
+        keep(&mut world, Some(10));
+        for (hours, rows) in [(3, 1), (20, 0)] {
+            now.store(hours * HOUR, Ordering::Relaxed);
+            let answer = world.query("SELECT * FROM latest('s')").await.unwrap();
+            let found: usize = answer.iter().map(arrow::array::RecordBatch::num_rows).sum();
+            assert_eq!(found, rows, "{max_bytes} bytes, after {hours} hours");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::cast_precision_loss, reason = "test data is small")]
 
 mod damage;
+mod deletes;
 mod remote;
 mod settling;
 

@@ -91,6 +91,21 @@ pub enum Definition {
         /// What it says.
         retention: Option<Retention>,
     },
+    /// What is known of a table's retention was declared after the loss of definitions of which `lost` was the
+    /// [`Given::series`](Self::Given).
+    TableRetentionKnown {
+        /// The table.
+        table: TableId,
+        /// The loss.
+        lost: SeriesId,
+    },
+    /// The same for a database.
+    DatabaseRetentionKnown {
+        /// The database.
+        database: DatabaseName,
+        /// The loss.
+        lost: SeriesId,
+    },
     /// Where a table lies that nodes share: the same folder for each of them, whatever id it has here.
     TableFolder {
         /// The table.
@@ -101,9 +116,15 @@ pub enum Definition {
 }
 
 impl Definition {
-    /// Whether it says how long rows are kept.
+    /// Whether it says how long rows are kept, or that this is known.
     pub(crate) const fn is_retention(&self) -> bool {
-        matches!(self, Self::DatabaseRetention { .. } | Self::TableRetention { .. })
+        matches!(
+            self,
+            Self::DatabaseRetention { .. }
+                | Self::TableRetention { .. }
+                | Self::TableRetentionKnown { .. }
+                | Self::DatabaseRetentionKnown { .. }
+        )
     }
 }
 

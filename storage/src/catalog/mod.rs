@@ -16,7 +16,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use parking_lot::RwLock;
 
 pub use definition::{Definition, DefinitionQueue};
@@ -26,8 +26,8 @@ pub(crate) use shared::FoundTable;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::model::{
-    ColumnId, DatabaseName, FieldSchema, FieldType, Partition, PhysicalColumn, Retention, TableId, TableName,
-    TableSchema, TagSchema,
+    ColumnId, DatabaseName, FieldSchema, FieldType, Partition, PhysicalColumn, Retention, SeriesId, TableId,
+    TableName, TableSchema, TagSchema,
 };
 
 /// Databases, tables and columns of this node.
@@ -48,10 +48,13 @@ struct Inner {
     given_columns: HashMap<TableId, u16>,
     /// What databases say of how long rows are kept.
     retentions: HashMap<DatabaseName, Retention>,
-    /// Whether definitions were lost, so that what is known of a retention may not be what was declared last.
-    lost_definitions: bool,
-    /// Tables that were declared since the start.
-    declared: HashSet<TableId>,
+    /// The last loss of definitions, if there was one, by the next series then: what is known of a retention may not be
+    /// what was declared last.
+    lost: Option<SeriesId>,
+    /// Tables that were declared or made after a loss, and which one.
+    declared: HashMap<TableId, SeriesId>,
+    /// The same for databases.
+    declared_databases: HashMap<DatabaseName, SeriesId>,
 }
 
 /// A change of one table's schema, validated against [`base`](Self::base).
@@ -242,8 +245,8 @@ impl Catalog {
                 }
                 Ok(!known)
             }
-            Definition::Given { table, .. } => {
-                inner.lost_definitions = true;
+            Definition::Given { table, series } => {
+                inner.lost = inner.lost.max(Some(*series));
                 inner.next_table = inner.next_table.max(table.get());
                 Ok(false)
             }
@@ -259,6 +262,12 @@ impl Catalog {
             Definition::TableRetention { table, retention } => {
                 let schema = inner.table_mut(*table)?;
                 Ok(std::mem::replace(&mut schema.retention, *retention) != *retention)
+            }
+            Definition::TableRetentionKnown { table, lost } => {
+                Ok(inner.declared.insert(*table, *lost) != Some(*lost))
+            }
+            Definition::DatabaseRetentionKnown { database, lost } => {
+                Ok(inner.declared_databases.insert(database.clone(), *lost) != Some(*lost))
             }
             Definition::TableFolder { table, folder } => {
                 let schema = inner.table_mut(*table)?;
@@ -315,6 +324,7 @@ impl Catalog {
         }
         self.definitions.push(Definition::Database { name: name.clone() });
         inner.databases.insert(name.clone(), HashMap::new());
+        self.database_is_declared(inner, name);
         Ok(true)
     }
 
@@ -343,6 +353,7 @@ impl Catalog {
             name: name.clone(),
             partition,
         });
+        self.table_is_declared(inner, id);
         let mut schema = TableSchema::new(id, database, name);
         schema.partition = partition;
         Ok(schema)

@@ -4,15 +4,16 @@
 //! - a retention may change at any time, the later record wins; partition and scales never change once they stand;
 //! - a field with a scale is born by its declaration, as a field of floats, so it has no value that was stored
 //!   otherwise;
-//! - a declaration is applied as a whole or not at all.
+//! - a declaration is applied as a whole or not at all;
+//! - after a loss of definitions nothing is dropped by a retention that may have been replaced by a lost one.
 
 use std::sync::Arc;
 
 use super::{Catalog, Definition, Inner, check_columns, next_column, stored_name};
 use crate::error::{Error, Result};
 use crate::model::{
-    DatabaseName, FieldSchema, FieldType, Partition, PhysicalColumn, Retention, Scale, TIME_COLUMN, TableId,
-    TableName, TableSchema, check_column_name,
+    DatabaseName, FieldSchema, FieldType, Partition, PhysicalColumn, Retention, Scale, SeriesId, TIME_COLUMN,
+    TableId, TableName, TableSchema, check_column_name,
 };
 
 /// What a table shall be like.
@@ -57,11 +58,33 @@ impl Catalog {
     }
 
     /// Whether what is known of a table's retention is what was declared last. After a loss of definitions that is
-    /// so only for what was declared since the start.
+    /// so only for what was declared or made since, of the table and, if the table says nothing, of its database.
     #[must_use]
     pub fn knows_retention_of(&self, table: TableId) -> bool {
         let inner = self.inner.read();
-        !inner.lost_definitions || inner.declared.contains(&table)
+        let Some(lost) = inner.lost else { return true };
+        let is_since = |declared: Option<&SeriesId>| declared == Some(&lost);
+        let Some(schema) = inner.tables.get(&table) else { return false };
+        is_since(inner.declared.get(&table))
+            && (schema.retention.is_some() || is_since(inner.declared_databases.get(&schema.database)))
+    }
+
+    /// After a loss of definitions: notes, durably with the next frame of the log, that a table's retention is known.
+    pub(super) fn table_is_declared(&self, inner: &mut Inner, table: TableId) {
+        if let Some(lost) = inner.lost
+            && inner.declared.insert(table, lost) != Some(lost)
+        {
+            self.definitions.push(Definition::TableRetentionKnown { table, lost });
+        }
+    }
+
+    /// The same for a database.
+    pub(super) fn database_is_declared(&self, inner: &mut Inner, database: &DatabaseName) {
+        if let Some(lost) = inner.lost
+            && inner.declared_databases.insert(database.clone(), lost) != Some(lost)
+        {
+            self.definitions.push(Definition::DatabaseRetentionKnown { database: database.clone(), lost });
+        }
     }
 
     /// Declares how long rows of a database are kept whose table says nothing; makes it if it is missing. `true` when
@@ -76,6 +99,7 @@ impl Catalog {
             self.definitions.push(Definition::DatabaseRetention { database: database.clone(), retention });
             inner.set_retention(database, retention);
         }
+        self.database_is_declared(&mut inner, database);
         Ok(created)
     }
 
@@ -108,7 +132,7 @@ impl Catalog {
         for definition in add_scaled(&mut schema, fields, given) {
             self.definitions.push(definition);
         }
-        inner.declared.insert(table);
+        self.table_is_declared(&mut inner, table);
         let schema = Arc::new(schema);
         inner.tables.insert(table, Arc::clone(&schema));
         Ok(Declared { schema, created })

@@ -168,4 +168,34 @@ fn after_a_loss_of_definitions_a_retention_is_known_only_when_it_is_declared_ane
     assert!(catalog.knows_retention_of(id) && !copy.knows_retention_of(id));
     copy.declare_table(&declaration(Some(1), &[])).unwrap();
     assert!(copy.knows_retention_of(id));
+    // A table that says nothing is as its database says.
+    copy.declare_table(&declaration(None, &[])).unwrap();
+    assert!(!copy.knows_retention_of(id));
+    copy.declare_database(&DatabaseName::new("db").unwrap(), None).unwrap();
+    assert!(copy.knows_retention_of(id));
+}
+
+#[test]
+fn what_was_declared_after_a_loss_is_known_after_a_restart_until_the_next_loss() {
+    let given = |series| Definition::Given { series: SeriesId::new(series), table: TableId::new(0) };
+    let queue = Arc::new(DefinitionQueue::default());
+    let catalog = Catalog::new(Arc::clone(&queue));
+    catalog.restore(&given(5)).unwrap();
+    let id = catalog.declare_table(&declaration(Some(1), &[])).unwrap().schema.id;
+    let made = match catalog
+        .apply(&SchemaChange { table: TableName::new("u").unwrap(), ..change(None, &[], &[]) })
+    {
+        Ok(Applied::Schema(schema)) => schema.id,
+        _ => panic!("stale"),
+    };
+    let declared = queue.drain();
+    for (losses, is_known) in [(vec![given(5)], true), (vec![given(5), given(9)], false)] {
+        let copy = Catalog::new(Arc::default());
+        for definition in losses.iter().chain(&declared) {
+            copy.restore(definition).unwrap();
+        }
+        assert_eq!([id, made].map(|id| copy.knows_retention_of(id)), [is_known; 2]);
+        copy.declare_table(&declaration(Some(1), &[])).unwrap();
+        assert!(copy.knows_retention_of(id));
+    }
 }

@@ -23,7 +23,7 @@ use crate::disk::recording::RecordingDisk;
 use crate::layout::{date_of, logical_batch, partition_folder, table_folder};
 use crate::model::{
     ColumnId, DatabaseName, FieldColumn, FieldSchema, FieldType, FilePlace, PhysicalColumn, SequenceRange,
-    TableId, TableName, TagSchema, Timestamp,
+    TableId, TableName, TagSchema, TimeRange, Timestamp,
 };
 use crate::object::DurableLocalStore;
 use crate::parquet_file;
@@ -80,7 +80,8 @@ impl Rig {
             fields,
         };
         let staged = self.root.path().join("staged.parquet");
-        let written = parquet_file::write(&LocalDisk, &staged, &self.schema, &sorted).unwrap();
+        let written =
+            parquet_file::write(&LocalDisk, &staged, &self.schema, &sorted, TimeRange::ALL).unwrap();
         let date = date_of(Timestamp::from_nanos(start));
         let day = partition_folder(date).unwrap();
         let path = Path::parse(format!("{}/{day}/{sequence:016x}.parquet", self.folder())).unwrap();

@@ -63,6 +63,11 @@ impl Committer {
         }
     }
 
+    /// What the parts of the engine share.
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// Writes the batches to the log as one frame, with every definition that they can need (KEY-3).
     ///
     /// # Errors

@@ -178,6 +178,7 @@ async fn table(shared: &Shared, schema: &TableSchema) -> Result<Option<TableCut>
     // has applied, and this version has not.
     let Some(log) = shared.tables.take(schema).await? else { return Ok(None) };
     let (version, files) = (log.version(), log.files()?);
+    fail::fail_point!("backup-before-deletes");
     let beside = beside(&*shared.table_store, &folder).await?;
     Ok(Some(TableCut { folder, version, files, beside }))
 }

@@ -40,8 +40,9 @@ pub(super) fn begin_anew(config: &EngineConfig) -> Result<()> {
     let series = u32::try_from(config.memory_limit / LEAST_SERIES_BYTES).unwrap_or(u32::MAX);
     let given = ids.given_and((series, TABLES_LOST), limits::COLUMNS_PER_TABLE);
     definitions::append(disk, &layout.definitions(), &encode_definitions(&given)?)?;
-    // The old epoch, if it is left: its spare segments could be taken for frames of a new log.
-    for name in names.iter().filter(|name| *name == "epoch" || log::is_spare(name)) {
+    // What is left of the old one: its spare segments could be taken for frames of a new log, and what it let go for them.
+    let is_of_old = |name: &str| name == "epoch" || name == super::let_go::FILE || log::is_spare(name);
+    for name in names.iter().filter(|name| is_of_old(name)) {
         disk.remove(&layout.log().join(name))?;
     }
     disk.sync_folder(&layout.log())

@@ -21,6 +21,7 @@ pub(crate) mod definitions;
 mod disk_use;
 pub(crate) mod hold;
 mod kept;
+mod let_go;
 pub(crate) mod lock;
 mod lost_log;
 mod memory;

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 
 use super::disk_use::DiskUse;
 use super::hold::Holds;
-use super::{EngineConfig, Layout, Shared, batch_sequences};
+use super::{EngineConfig, Layout, Shared, batch_sequences, let_go};
 use crate::catalog::{Catalog, Definition, DefinitionQueue};
 use crate::cluster::Cluster;
 use crate::delta::TableLogs;
@@ -116,13 +116,14 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
     view.apply(FrameNumber::default(), sequence, std::iter::empty(), None);
     let disk_use = DiskUse::default();
     disk_use.set_log(log.bytes());
+    let let_go = let_go::load(&*config.disk, &layout.log())?;
     Ok(Shared {
         last_values: last_values(&config, log.epoch(), sequence),
         catalog,
         series,
         definitions,
         view,
-        tap: Tap::expecting(config.consumers.clone()),
+        tap: Tap::expecting(config.consumers.clone(), let_go),
         epoch: log.epoch(),
         durable_frame: log.durable_frame(),
         cluster: Cluster::new(config.cluster, Arc::clone(&table_store), log.epoch()),

@@ -78,11 +78,14 @@ pub(super) fn some_are_lost(known: &[Definition]) -> bool {
 impl Ids {
     pub(super) fn define(&mut self, definition: &Definition) {
         match definition {
-            Definition::Database { .. } | Definition::DatabaseRetention { .. } => {}
+            Definition::Database { .. }
+            | Definition::DatabaseRetention { .. }
+            | Definition::DatabaseRetentionKnown { .. } => {}
             Definition::Table { id, .. }
             | Definition::Tag { table: id, .. }
             | Definition::TableRetention { table: id, .. }
-            | Definition::TableFolder { table: id, .. } => self.table(*id),
+            | Definition::TableFolder { table: id, .. }
+            | Definition::TableRetentionKnown { table: id, .. } => self.table(*id),
             Definition::Field { table, column, .. } | Definition::Widened { table, column, .. } => {
                 self.column(*table, column.id.get() + 1);
             }

@@ -4,8 +4,10 @@ use std::path::Path;
 
 use super::tests::{Node, config, rows};
 use super::{Engine, EngineConfig};
+use crate::catalog::TableDeclaration;
 use crate::error::ErrorKind;
 use crate::log::RecoveryMode;
+use crate::model::{DatabaseName, Retention, TableName};
 
 /// Makes the `n`-th frame of the first segment unreadable.
 fn damage(folder: &Path, n: u64) {
@@ -72,4 +74,35 @@ async fn a_lost_table_takes_its_rows_with_it_and_its_id_is_not_given_again() {
     drop(node);
     let node = Node::open(folder.path()).await;
     assert_eq!((node.read("t").await.len(), node.read("u").await.len()), (2, 1));
+}
+
+#[tokio::test]
+async fn after_a_loss_a_retention_that_is_declared_again_drops_files_after_a_restart_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let day = Retention::from_nanos(86_400_000_000_000);
+    let declaration = TableDeclaration {
+        database: DatabaseName::new("db").unwrap(),
+        table: TableName::new("t").unwrap(),
+        retention: day,
+        partition: None,
+        scales: Vec::new(),
+    };
+    let mut node = Node::open(folder.path()).await;
+    node.write(&[("t", &[("a", 1, 1.0)])]);
+    node.engine.catalog().declare_table(&declaration).unwrap();
+    node.write(&[("u", &[("a", 1, 1.0)])]);
+    node.write(&[("u", &[("a", 1, 1.0)])]);
+    drop(node);
+    damage(folder.path(), 2);
+    let (engine, committer) = Engine::open(salvaging(folder.path())).await.unwrap();
+    let mut node = Node { engine, committer };
+    node.engine.flush().await.unwrap();
+    assert_eq!(node.engine.drop_expired().await.unwrap().files, 0, "nobody knows what was declared");
+    node.engine.catalog().declare_table(&declaration).unwrap();
+    // Its record leaves the log.
+    node.write(&[("t", &[("a", 2, 1.0)])]);
+    node.engine.flush().await.unwrap();
+    drop(node);
+    let node = Node::open(folder.path()).await;
+    assert_eq!(node.engine.drop_expired().await.unwrap().files, 2);
 }

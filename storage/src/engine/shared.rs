@@ -27,7 +27,7 @@ use crate::tap::Tap;
 use crate::view::View;
 
 /// The log that is kept for rows that wait may take this part of what log and staged files may.
-const LOG_PART_OF_DISK: u64 = 4;
+pub(super) const LOG_PART_OF_DISK: u64 = 4;
 
 /// What the parts of an engine share.
 #[derive(Debug)]
@@ -136,8 +136,7 @@ impl Shared {
     /// Whether rows must not wait any more for others to go to files with: the log that is kept for them has become long,
     /// or something waits for it to go.
     pub(crate) fn log_must_go(&self) -> bool {
-        let bound = self.config.log_bytes.min(self.config.disk_limit / LOG_PART_OF_DISK);
-        self.disk_use.log_bytes() >= bound || self.is_disk_full() || self.series.is_over_room()
+        self.disk_use.log_bytes() >= self.log_bound() || self.is_disk_full() || self.series.is_over_room()
     }
 
     /// Writes the definitions beside the log anew, of what the index holds. `false`, and they are only added to, where

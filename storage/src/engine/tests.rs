@@ -86,7 +86,7 @@ impl Node {
         appended.sync().unwrap().publish();
     }
 
-    fn batch(&self, table: &str, rows: &[Row]) -> TableBatch {
+    pub(crate) fn batch(&self, table: &str, rows: &[Row]) -> TableBatch {
         let schema = self.schema(table);
         let series = |host: &str| {
             let key = canonical_key(std::iter::once((0, host))).unwrap();
@@ -244,6 +244,29 @@ async fn a_consumer_of_the_tap_keeps_the_log_until_its_checkpoint() {
     node.write(&[("t", &[("a", 1, 1.0)])]);
     node.engine.flush().await.unwrap();
     assert!(node.engine.log_extent().1 > FrameNumber::new(100));
+}
+
+#[tokio::test]
+async fn a_consumer_that_hangs_keeps_the_log_up_to_its_bound_and_learns_of_it_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = || EngineConfig { disk_limit: 2 << 20, ..config(folder.path()) };
+    let mut node = Node::open_with(config()).await;
+    let hanging = node.engine.tap().subscribe("rules", FrameNumber::default(), 1 << 20);
+    for round in 0..1_500_i64 {
+        let batch: Vec<_> = (0..100).map(|i| ("a", round * 100 + i, 1.0)).collect();
+        node.write(&[("t", &batch)]);
+        if round % 20 == 19 {
+            node.engine.flush().await.unwrap();
+            assert_eq!(node.engine.disk_shortage(), None, "round {round}");
+        }
+    }
+    let let_go = node.engine.tap().let_go_up_to();
+    assert!(let_go.get() > 0 && let_go < node.engine.durable_frame(), "{let_go}");
+    drop(hanging);
+    drop(node);
+    let node = Node::open_with(config()).await;
+    assert_eq!(node.engine.tap().let_go_up_to(), let_go);
+    assert_eq!(node.read("t").await.len(), 150_000);
 }
 
 #[tokio::test]
@@ -439,4 +462,16 @@ pub(crate) fn copy_folder(from: &Path, to: &Path) {
             std::fs::copy(entry.path(), target).unwrap();
         }
     }
+}
+
+#[tokio::test]
+async fn a_batch_without_rows_takes_no_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Node::open(folder.path()).await;
+    node.write(&[("t", &[("a", 1, 1.0)])]);
+    let before = node.engine.memory_bytes();
+    node.write(&[("t", &[]), ("u", &[])]);
+    assert_eq!(node.engine.memory_bytes(), before);
+    node.engine.flush().await.unwrap();
+    assert_eq!(node.engine.memory_bytes(), 0);
 }

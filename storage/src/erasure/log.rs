@@ -35,6 +35,7 @@ impl Job<'_> {
                 place.leave(format!("frames up to {last}"), why);
                 break;
             }
+            fail::fail_point!("erasure-waits-for-the-log");
             self.shared.tap.want_checkpoints(last);
             tokio::time::sleep(LOOK_AGAIN_AFTER).await;
             self.engine.flusher().trim().await?;

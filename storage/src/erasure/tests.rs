@@ -2,6 +2,7 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "test data is small")]
 
+mod faults;
 mod world;
 
 use std::time::Duration;

@@ -147,6 +147,9 @@ impl State {
 
     /// Trims the log as far as tables and consumers allow.
     pub(super) async fn trim(&self, shared: &Shared) -> Result<()> {
+        if let Err(error) = shared.hurry_consumers(self.published) {
+            tracing::warn!(%error, "the log is kept for a consumer that hangs; it is tried again");
+        }
         if shared.can_trim(self.published) {
             // The record of a delete goes with the log; what it hides must stay hidden (DEL-1).
             stored::put_all(shared).await?;

@@ -5,7 +5,6 @@
 //! says; files without a manifest are leftovers of a crash and are removed at the start. So are the files of runs for
 //! which a gathered set stands, though their manifests stay until it is published.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -19,7 +18,7 @@ use crate::disk::{self, Disk};
 use crate::engine::{Layout, Shared};
 use crate::error::{Error, Result};
 use crate::memtable::{RowFilter, SealedMemtable, sort_rows};
-use crate::model::{DataFile, Sequence, SequenceRange, TableId};
+use crate::model::{DataFile, Sequence, SequenceRange, TableId, TimeRange};
 use crate::parquet_file::{self, WrittenFile};
 use crate::tombstone::{Tombstones, last_of};
 
@@ -163,14 +162,11 @@ impl<'a> StagingArea<'a> {
         let mut manifest = Manifest::new(table, sealed.sealed_at, deletes.up_to, &kind);
         self.withdraw(&manifest)?;
         for date in &dates {
-            // Usually all rows are of one partition, and then none of their columns is copied.
-            let part = if dates.len() == 1 {
-                Cow::Borrowed(&rows)
-            } else {
-                Cow::Owned(rows.within(stretches.times(*date))?)
-            };
             let name = kind.file_name(table, sequences, *date);
-            let written = parquet_file::write(self.disk(), &self.path_of(&name), &schema, &part)?;
+            let path = self.path_of(&name);
+            // Usually all rows are of one partition.
+            let times = if dates.len() == 1 { TimeRange::ALL } else { stretches.times(*date) };
+            let written = parquet_file::write(self.disk(), &path, &schema, &rows, times)?;
             manifest.files.push(file_of(name, *date, sequences, written));
         }
         fail::fail_point!("staged-before-manifest");

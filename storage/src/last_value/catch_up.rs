@@ -183,7 +183,7 @@ fn forget_deleted(followed: &Followed, view: &TableView, schema: &TableSchema) {
 }
 
 /// Takes over what is saved, once.
-fn load(shared: &Shared, followed: &Followed) -> Result<()> {
+pub(super) fn load(shared: &Shared, followed: &Followed) -> Result<()> {
     if followed.state.read().is_loaded {
         return Ok(());
     }

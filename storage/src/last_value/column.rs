@@ -99,6 +99,27 @@ impl Column {
         }
     }
 
+    /// The column of these slots alone, in their order.
+    pub(super) fn only(self, slots: &[u32]) -> Self {
+        fn pick<T: Clone + Default>(values: &[T], slots: &[u32]) -> Vec<T> {
+            slots.iter().map(|slot| values.get(*slot as usize).cloned().unwrap_or_default()).collect()
+        }
+        let at_first = (0..).zip(slots).filter(|(_, slot)| self.at_first.contains(*slot)).map(|(at, _)| at);
+        let time = |slot: &u32| self.times.get(*slot as usize).copied().unwrap_or(NO_TIME);
+        Self {
+            times: slots.iter().map(time).collect(),
+            at_first: at_first.collect(),
+            values: match &self.values {
+                Values::Float(values) => Values::Float(pick(values, slots)),
+                Values::Integer(values) => Values::Integer(pick(values, slots)),
+                Values::Unsigned(values) => Values::Unsigned(pick(values, slots)),
+                Values::Boolean(values) => Values::Boolean(pick(values, slots)),
+                // Those that go were cleared, and have no bytes.
+                Values::Text(values, bytes) => Values::Text(pick(values, slots), *bytes),
+            },
+        }
+    }
+
     /// Bytes of memory that it takes.
     pub(super) fn bytes(&self) -> usize {
         let values = match &self.values {

@@ -20,6 +20,7 @@ mod catch_up;
 mod codec;
 mod column;
 mod erase;
+mod expire;
 mod follower;
 mod position;
 mod rows;
@@ -42,6 +43,7 @@ pub use self::rows::{LastRows, TagTest};
 
 pub(crate) use self::catch_up::{follow_sealed, read};
 pub(crate) use self::erase::erase;
+pub(crate) use self::expire::{forget_dropped, make_anew};
 pub(crate) use self::follower::Follower;
 
 use self::position::Position;

@@ -53,7 +53,9 @@ impl LastRows {
         if state.resets == self.resets {
             return Ok(());
         }
-        Err(Error::Conflict("rows of the table were deleted meanwhile: send the query again".into()))
+        Err(Error::Conflict(
+            "rows of the table were deleted or dropped meanwhile: send the query again".into(),
+        ))
     }
 
     /// The series for which all tests hold, as numbers for [`batch`](Self::batch). An index finds those of one test,

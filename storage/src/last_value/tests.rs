@@ -11,9 +11,11 @@ use proptest::prelude::*;
 
 use super::TagTest;
 use super::column::{Column, Pick};
+use crate::catalog::TableDeclaration;
+use crate::clock::WallClock;
 use crate::engine::EngineConfig;
-use crate::engine::tests::{Node, Row, config};
-use crate::model::{FieldType, TimeRange, Timestamp};
+use crate::engine::tests::{DAY, Node, Row, config};
+use crate::model::{DatabaseName, FieldType, Retention, TableName, TimeRange, Timestamp};
 use crate::object::TableStore;
 use crate::series::SeriesKey;
 
@@ -312,4 +314,51 @@ async fn a_delete_that_is_settled_before_an_older_one_does_not_hide_that_from_la
     std::fs::write(&file, whole).unwrap();
     let left = [("c".to_owned(), (5, 2.0))];
     assert_eq!(last(&node).await, Last::from(left));
+}
+
+/// An engine on the third day, and how long it keeps rows of `t` from now on.
+fn third_day(folder: &Path) -> EngineConfig {
+    let clock = WallClock::of(|| Timestamp::from_nanos(3 * DAY));
+    EngineConfig { clock, ..saving(folder) }
+}
+
+fn keep(node: &mut Node, retention: Option<Retention>) {
+    let (database, table) = (DatabaseName::new("db").unwrap(), TableName::new("t").unwrap());
+    let declaration = TableDeclaration { database, table, retention, partition: None, scales: Vec::new() };
+    node.engine.catalog().declare_table(&declaration).unwrap();
+    node.write(&[]);
+}
+
+#[tokio::test]
+async fn what_retention_has_dropped_stays_gone_when_rows_are_kept_for_longer_and_its_series_are_forgotten() {
+    for late in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut node = Node::open_with(third_day(folder.path())).await;
+        node.write(&[("t", &[("a", DAY, 1.0), ("b", DAY, 2.0), ("a", 2 * DAY, 3.0), ("c", i64::MIN, 4.0)])]);
+        node.engine.flush().await.unwrap();
+        check(&node, "before").await;
+        node.engine.close().await.unwrap();
+        drop(node);
+        assert_eq!(saved(folder.path()).len(), 1);
+        let mut node = Node::open_with(third_day(folder.path())).await;
+        if late {
+            // It has expired, and is in no file that could be dropped.
+            node.write(&[("t", &[("b", DAY - 5, 5.0), ("b", DAY + 5, 6.0)])]);
+        }
+        keep(&mut node, Retention::from_nanos(DAY.cast_unsigned()));
+        assert_eq!(node.engine.drop_expired().await.unwrap().files, 2);
+        keep(&mut node, None);
+        check(&node, "after").await;
+        let series = if late { 2 } else { 1 };
+        assert_eq!(last(&node).await.len(), series);
+        let schema = node.schema("t");
+        let view = node.engine.snapshot().table(schema.id).cloned().unwrap();
+        let rows = node.engine.last_values(&schema, &view).await.unwrap().unwrap();
+        assert_eq!(rows.select(&[]).unwrap().len(), series, "slots");
+        drop((rows, view, node));
+        let mut node = Node::open_with(third_day(folder.path())).await;
+        check(&node, "after a restart").await;
+        node.write(&[("t", &[("b", 1, 7.0), ("a", 2 * DAY + 1, 8.0), ("d", 5, 9.0)])]);
+        check(&node, "with others in their places").await;
+    }
 }

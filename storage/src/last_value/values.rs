@@ -18,7 +18,14 @@ use crate::model::{
     ColumnId, FieldColumn, FieldSchema, SeriesId, TableBatch, TableSchema, TimeRange, Timestamp,
 };
 use crate::rows::SortedRows;
-use crate::series::{Paged, SeriesIndex, SeriesKey};
+use crate::series::{Paged, SeriesIndex, SeriesKey, spread};
+
+/// A slot, and the hash of its key, so that no key is looked at when the table grows.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    hash: u32,
+    slot: u32,
+}
 
 /// See the module's header.
 #[derive(Debug, Default)]
@@ -26,7 +33,7 @@ pub(super) struct TableValues {
     keys: Vec<SeriesKey>,
     key_bytes: usize,
     hasher: FixedState,
-    by_key: HashTable<u32>,
+    by_key: HashTable<Slot>,
     /// By id the slot, counted from 1; 0 where it was not looked up.
     by_id: Paged<u32>,
     /// How often the index had forgotten series when `by_id` was begun: afterwards an id may mean another one.
@@ -34,6 +41,8 @@ pub(super) struct TableValues {
     /// By the position of the field in the schema; none where no value has come yet.
     columns: BTreeMap<usize, Column>,
     tags: Vec<TagIndex>,
+    /// Only within [`newest`](Self::newest) not 0: by slot the place of its row, counted from 1.
+    newest_of: Vec<u32>,
 }
 
 impl TableValues {
@@ -42,7 +51,8 @@ impl TableValues {
         let keys = self.keys.capacity() * size_of::<SeriesKey>() + self.key_bytes;
         let columns: usize = self.columns.values().map(Column::bytes).sum();
         let tags: usize = self.tags.iter().map(TagIndex::bytes).sum();
-        keys + self.by_key.allocation_size() + self.by_id.memory_bytes() + columns + tags
+        let newest = self.newest_of.capacity() * size_of::<u32>();
+        keys + self.by_key.allocation_size() + self.by_id.memory_bytes() + columns + tags + newest
     }
 
     /// The keys, by slot.
@@ -84,13 +94,42 @@ impl TableValues {
             last = Some((id, slot));
             picks.push(Pick { slot, row: row_number(row)? });
         }
+        let newest = self.newest(&picks, &rows.times);
         for (position, field) in schema.fields.iter().enumerate() {
             let (narrow, wide) = columns_of(field, &rows.fields);
-            if narrow.is_some() || wide.is_some() {
-                self.room(position, field).fold(&picks, &rows.times, narrow, wide)?;
-            }
+            let picks = match (narrow, wide) {
+                (None, None) => continue,
+                // Usually every row has a value, and then only the newest of each series counts.
+                (Some(only), None) | (None, Some(only)) if only.null_count() == 0 => &newest,
+                _ => &picks,
+            };
+            self.room(position, field).fold(picks, &rows.times, narrow, wide)?;
         }
         Ok(())
+    }
+
+    /// Of the rows of each slot the one with the greatest time, of equal times the last.
+    fn newest(&mut self, picks: &[Pick], times: &[i64]) -> Vec<Pick> {
+        self.newest_of.resize(self.keys.len(), 0);
+        let time = |pick: &Pick| times.get(pick.row as usize);
+        let mut newest: Vec<Pick> = Vec::new();
+        for pick in picks {
+            let Some(known) = self.newest_of.get_mut(pick.slot as usize) else { continue };
+            match newest.get_mut((*known as usize).wrapping_sub(1)) {
+                Some(best) if time(pick) < time(best) => {}
+                Some(best) => *best = *pick,
+                None => {
+                    newest.push(*pick);
+                    *known = u32::try_from(newest.len()).unwrap_or_default();
+                }
+            }
+        }
+        for pick in &newest {
+            if let Some(known) = self.newest_of.get_mut(pick.slot as usize) {
+                *known = 0;
+            }
+        }
+        newest
     }
 
     /// Takes rows in the order of series and time, each point once.
@@ -138,8 +177,32 @@ impl TableValues {
 
     /// Whether there is a series without a value.
     pub(super) fn has_empty_slots(&self) -> bool {
-        let is_empty = |slot: u32| self.columns.values().all(|column| column.time(slot).is_none());
-        (0_u32..).zip(&self.keys).any(|(slot, _)| is_empty(slot))
+        (0_u32..).zip(&self.keys).any(|(slot, _)| !self.has_value(slot))
+    }
+
+    /// Gives the slots of series without a value free. The others get other slots.
+    ///
+    /// # Errors
+    /// As [`slot_of_key`](Self::slot_of_key).
+    pub(super) fn free_empty_slots(&mut self) -> Result<()> {
+        let stay = (0_u32..).zip(&self.keys).map(|(slot, _)| slot);
+        let stay: Vec<u32> = stay.filter(|slot| self.has_value(*slot)).collect();
+        if stay.len() == self.keys.len() {
+            return Ok(());
+        }
+        let (keys, columns) = (std::mem::take(&mut self.keys), std::mem::take(&mut self.columns));
+        *self = Self::default();
+        for slot in &stay {
+            if let Some(key) = keys.get(*slot as usize) {
+                self.slot_of_key(key)?;
+            }
+        }
+        self.columns = columns.into_iter().map(|(field, column)| (field, column.only(&stay))).collect();
+        Ok(())
+    }
+
+    fn has_value(&self, slot: u32) -> bool {
+        self.columns.values().any(|column| column.time(slot).is_some())
     }
 
     /// Whether the tags at these positions have an index that knows every slot.
@@ -172,17 +235,14 @@ impl TableValues {
     /// # Errors
     /// [`Error::LimitExceeded`] at four billion series.
     pub(super) fn slot_of_key(&mut self, key: &SeriesKey) -> Result<u32> {
-        let hash = self.hasher.hash_one(key.as_bytes());
-        let keys = &self.keys;
-        let key_of = |slot: u32| keys.get(slot as usize);
-        if let Some(slot) = self.by_key.find(hash, |slot| key_of(*slot) == Some(key)) {
-            return Ok(*slot);
+        #[expect(clippy::cast_possible_truncation, reason = "half of the hash is kept")]
+        let hash = self.hasher.hash_one(key.as_bytes()) as u32;
+        let is_key = |known: &Slot| known.hash == hash && self.keys.get(known.slot as usize) == Some(key);
+        if let Some(known) = self.by_key.find(spread(hash), is_key) {
+            return Ok(known.slot);
         }
         let slot = row_number(self.keys.len())?;
-        let hasher = &self.hasher;
-        self.by_key.insert_unique(hash, slot, |slot| {
-            hasher.hash_one(key_of(*slot).map(SeriesKey::as_bytes).unwrap_or_default())
-        });
+        self.by_key.insert_unique(spread(hash), Slot { hash, slot }, |known| spread(known.hash));
         self.key_bytes += key.as_bytes().len();
         self.keys.push(key.detached());
         Ok(slot)

@@ -32,7 +32,7 @@ pub fn physical_batch(
     let mut columns: Vec<(Field, ArrayRef)> = schema.tags.iter().map(tag_field).zip(tags).collect();
     columns.push((time_field(), stored_times(times)));
     if times.iter().any(|time| time.rem_euclid(1_000) != 0) {
-        columns.push((remainder_field(), stored_remainders(times)));
+        columns.push((remainder_field(), stored_remainders(times.iter().copied())));
     }
     for column in schema.fields.iter().flat_map(|field| field.columns()) {
         if let Some(given) = fields.iter().find(|field| field.column == column.id) {
@@ -52,8 +52,8 @@ pub fn stored_times(times: &[i64]) -> ArrayRef {
 
 /// The nanoseconds below the microsecond of each time.
 #[must_use]
-pub fn stored_remainders(times: &[i64]) -> ArrayRef {
-    let remainders = times.iter().map(|time| i16::try_from(time.rem_euclid(1_000)).unwrap_or_default());
+pub fn stored_remainders(times: impl Iterator<Item = i64>) -> ArrayRef {
+    let remainders = times.map(|time| i16::try_from(time.rem_euclid(1_000)).unwrap_or_default());
     Arc::new(Int16Array::from_iter_values(remainders))
 }
 

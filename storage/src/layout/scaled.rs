@@ -4,16 +4,16 @@
 //! digits. It is stored as n, which takes a third of the bytes of a float (`cost-floor.md`); every other float, NaN,
 //! the infinities and -0.0 among them, is stored as it is, in `busbar_f64_{name}`.
 //!
-//! Invariants: a row has a value in at most one of the two columns; what [`Part`] took apart, [`join`] puts together
+//! Invariants: a row has a value in at most one of the two columns; what [`whole_number`] took apart, [`join`] puts together
 //! bit for bit. Both n and 10^k are floats themselves, so n / 10^k is rounded once, by the division; and no two
 //! decimals of 15 digits are nearest to one float, so n is the only one.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Float64Array};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array};
 use arrow::compute::is_not_null;
 use arrow::compute::kernels::zip::zip;
-use arrow::datatypes::{DataType, Decimal128Type, Field, Float64Type};
+use arrow::datatypes::{DataType, Decimal128Type, Field};
 
 use super::field_field;
 use crate::error::{Error, Result};
@@ -70,33 +70,16 @@ fn decimal_type(scale: Scale) -> DataType {
     DataType::Decimal128(DECIMAL_DIGITS, scale.digits().cast_signed())
 }
 
-impl Part {
-    /// This part of a column's values.
-    ///
-    /// # Errors
-    /// [`Error::Internal`] when the values of a column with a scale are no floats.
-    pub(crate) fn of(self, values: &ArrayRef) -> Result<ArrayRef> {
-        let (Self::Exact(scale) | Self::Other(scale)) = self else { return Ok(Arc::clone(values)) };
-        let floats: &Float64Array = values.as_primitive_opt::<Float64Type>().ok_or_else(no_floats)?;
-        let power = power(scale);
-        Ok(match self {
-            Self::Exact(_) => {
-                let decimals = floats.iter().map(|value| Some(i128::from(exact(value?, power)?)));
-                let decimals: Decimal128Array = decimals.collect();
-                Arc::new(decimals.with_data_type(decimal_type(scale)))
-            }
-            _ => {
-                let others = floats.iter().map(|value| value.filter(|value| exact(*value, power).is_none()));
-                Arc::new(others.collect::<Float64Array>())
-            }
-        })
-    }
+/// What tells of a float whether it is exact at the scale, and as which whole number.
+pub(crate) fn whole_number(scale: Scale) -> impl Fn(f64) -> Option<i64> {
+    let power = power(scale);
+    move |value| exact(value, power)
 }
 
 /// The floats of a column, from its parts as far as a file has them.
 ///
 /// # Errors
-/// [`Error::Internal`] when a part has another type than [`Part::of`] gives.
+/// [`Error::Internal`] when a part has another type than its column.
 pub(super) fn join(
     scale: Scale,
     exact: Option<&ArrayRef>,
@@ -122,19 +105,19 @@ fn power(scale: Scale) -> f64 {
     10_f64.powi(scale.digits().into())
 }
 
-/// The whole number that stands for a float that is exact.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    reason = "whole numbers of 15 digits"
-)]
+/// 1.5 times 2^52. A float of at most 2^51 has no digits after the point once this is added to it: it is rounded, a
+/// half to even, without a call.
+const ROUNDED: f64 = 6_755_399_441_055_744.0;
+
+/// The whole number that stands for a float that is exact. How a half is rounded does not matter: times 10^k, a
+/// float that is exact is much nearer to its whole number.
+#[expect(clippy::cast_possible_truncation, reason = "whole numbers of 15 digits")]
 fn exact(value: f64, power: f64) -> Option<i64> {
-    let whole = (value * power).round();
-    if whole.is_nan() || whole.abs() >= TOO_LARGE {
-        return None;
-    }
-    let number = whole as i64;
-    (number as f64 / power).to_bits().eq(&value.to_bits()).then_some(number)
+    let product = value * power;
+    let whole = (product + ROUNDED) - ROUNDED;
+    // What is no number, and what is too large to be rounded so, is below neither.
+    let is_whole = product.abs() < TOO_LARGE && whole.abs() < TOO_LARGE;
+    (is_whole && (whole / power).to_bits() == value.to_bits()).then_some(whole as i64)
 }
 
 fn no_floats() -> Error {
@@ -145,11 +128,11 @@ fn no_floats() -> Error {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{Array, ArrayRef, AsArray, Float64Array};
+    use arrow::array::{ArrayRef, AsArray, Decimal128Array, Float64Array};
     use arrow::datatypes::Float64Type;
     use proptest::prelude::*;
 
-    use super::{Part, exact, join, power};
+    use super::{decimal_type, exact, join, power, whole_number};
     use crate::model::Scale;
 
     fn value() -> impl Strategy<Value = f64> {
@@ -164,15 +147,13 @@ mod tests {
 
     fn check(values: &[Option<f64>], digits: u8) {
         let scale = Scale::new(digits.into()).unwrap();
+        let number = whole_number(scale);
         let floats: ArrayRef = Arc::new(values.iter().copied().collect::<Float64Array>());
-        let (exact, other) =
-            (Part::Exact(scale).of(&floats).unwrap(), Part::Other(scale).of(&floats).unwrap());
-        for row in 0..values.len() {
-            assert_eq!(
-                usize::from(exact.is_valid(row)) + usize::from(other.is_valid(row)),
-                usize::from(floats.is_valid(row))
-            );
-        }
+        let decimals = values.iter().map(|value| Some(i128::from(number((*value)?)?)));
+        let decimals = decimals.collect::<Decimal128Array>().with_data_type(decimal_type(scale));
+        let exact: ArrayRef = Arc::new(decimals);
+        let others = values.iter().map(|value| value.filter(|value| number(*value).is_none()));
+        let other: ArrayRef = Arc::new(others.collect::<Float64Array>());
         let joined = join(scale, Some(&exact), Some(&other)).unwrap().unwrap();
         let bits = |floats: &ArrayRef| {
             let floats = floats.as_primitive::<Float64Type>();

@@ -43,5 +43,7 @@ mod definition_kind {
     pub(super) const TABLE_RETENTION: u8 = 10;
     pub(super) const TABLE_BY_MONTH: u8 = 11;
     pub(super) const SCALED_FIELD: u8 = 12;
-    pub(super) const TABLE_FOLDER: u8 = 13;
+    pub(super) const TABLE_RETENTION_KNOWN: u8 = 13;
+    pub(super) const DATABASE_RETENTION_KNOWN: u8 = 14;
+    pub(super) const TABLE_FOLDER: u8 = 15;
 }

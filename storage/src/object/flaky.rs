@@ -51,6 +51,7 @@ struct State {
     percent: Mutex<u32>,
     die: Mutex<StdRng>,
     is_down: Mutex<bool>,
+    loses_commit: Mutex<bool>,
 }
 
 /// Retries that come soon, for tests.
@@ -73,6 +74,7 @@ impl FlakyStore {
             percent: Mutex::new(0),
             die: Mutex::new(StdRng::seed_from_u64(seed)),
             is_down: Mutex::new(false),
+            loses_commit: Mutex::new(false),
         }))
     }
 
@@ -87,6 +89,11 @@ impl FlakyStore {
 
     pub(crate) fn set_down(&self, is_down: bool) {
         *self.0.is_down.lock() = is_down;
+    }
+
+    /// The next commit of a table is done, its answer is lost, and then the store is down.
+    pub(crate) fn lose_next_commit(&self) {
+        *self.0.loses_commit.lock() = true;
     }
 
     pub(crate) fn unfinished_uploads(&self) -> usize {
@@ -142,6 +149,12 @@ impl fmt::Display for FlakyStore {
 #[async_trait]
 impl ObjectStore for FlakyStore {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        let is_commit = location.as_ref().contains("_delta_log/");
+        if is_commit && std::mem::take(&mut *self.0.loses_commit.lock()) {
+            self.0.objects.put_opts(location, payload, options).await?;
+            self.set_down(true);
+            return Err(cut());
+        }
         self.through(self.0.objects.put_opts(location, payload, options)).await
     }
 

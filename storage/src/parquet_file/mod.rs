@@ -2,7 +2,8 @@
 //!
 //! 1. Write `<name>.tmp` ([`UNFINISHED`]) beside the target, with a checksum over every byte on the way ([`sink`]).
 //! 2. Rows gather until there is a row group of them, which is then encoded column by column: tags from the runs of
-//!    the series ([`tags`]), the rest by the crate's encoders ([`columns`]).
+//!    the series ([`tag_pages`]), numbers and booleans from their values ([`number_pages`]), text, unsigned integers
+//!    and nanoseconds by the crate's encoders ([`columns`]).
 //! 3. Sync the file, rename it to its name, sync the folder.
 //!
 //! Invariants: a file that has its name is complete, and its checksum is [`WrittenFile::checksum`]. Every column has
@@ -10,14 +11,21 @@
 //! No page has a checksum of its own, because the crate (59) writes none; that of the file stands in for them.
 
 mod columns;
+mod delta_packed;
+mod distinct;
 mod hybrid;
+mod number_pages;
+mod packed;
+mod pages;
 mod read;
+mod row_group;
 mod sink;
 mod stats;
 mod tag_pages;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod value_bounds;
 mod writer;
 
 pub use self::read::read_sorted;

@@ -4,9 +4,9 @@
 //! Invariant: a bound may be wider than the values, never narrower. The greatest time is raised by a
 //! microsecond when some row has nanoseconds below it, so that a reader who thinks in nanoseconds may use it.
 
-use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray};
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::{max, min};
-use arrow::datatypes::{ArrowNativeTypeOp, DataType, Decimal128Type, Float64Type, Int64Type, UInt64Type};
+use arrow::datatypes::Decimal128Type;
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Map, Value, json};
 
@@ -26,14 +26,14 @@ pub(super) struct ColumnStats {
 
 /// The least and the greatest value, in the order of the type.
 #[derive(Debug, Clone, PartialEq)]
-enum Bounds {
+pub(super) enum Bounds {
     Integers(i64, i64),
     Unsigned(u64, u64),
-    /// In total order: a NaN shows as a bound.
+    /// Infinite when a value is no number.
     Floats(f64, f64),
     Text(Vec<u8>, Vec<u8>),
     /// Whole numbers, and by how many digits they stand before their point.
-    Decimals(i128, i128, i8),
+    Decimals(i64, i64, i8),
 }
 
 impl ColumnStats {
@@ -43,27 +43,20 @@ impl ColumnStats {
         self.add_bounds(tag.bounds().map(|(low, high)| Bounds::Text(low.to_vec(), high.to_vec())));
     }
 
-    /// Adds rows of a field. Booleans, and the text of fields, which nobody looks for by range, get no bounds.
-    pub(super) fn add_field(&mut self, values: &ArrayRef) {
-        self.nulls += values.null_count();
-        self.add_bounds(match values.data_type() {
-            DataType::Int64 => bounds_of::<Int64Type>(values).map(|(low, high)| Bounds::Integers(low, high)),
-            DataType::UInt64 => {
-                bounds_of::<UInt64Type>(values).map(|(low, high)| Bounds::Unsigned(low, high))
-            }
-            DataType::Float64 => {
-                bounds_of::<Float64Type>(values).map(|(low, high)| Bounds::Floats(low, high))
-            }
-            DataType::Decimal128(_, scale) => {
-                bounds_of::<Decimal128Type>(values).map(|(low, high)| Bounds::Decimals(low, high, *scale))
-            }
-            _ => None,
-        });
+    /// Adds rows of a column of numbers.
+    pub(super) fn add_numbers(&mut self, bounds: Option<Bounds>, nulls: usize) {
+        self.nulls += nulls;
+        self.add_bounds(bounds);
     }
 
-    /// Adds rows without a value.
-    pub(super) fn add_nulls(&mut self, rows: usize) {
-        self.nulls += rows;
+    /// Adds rows of another field as the file holds them. Text, which nobody looks for by range, gets no bounds.
+    pub(super) fn add_stored(&mut self, values: &ArrayRef) {
+        self.nulls += values.null_count();
+        let unsigned = values.as_primitive_opt::<Decimal128Type>();
+        self.add_bounds(unsigned.and_then(|decimals| {
+            let (low, high) = (min(decimals)?, max(decimals)?);
+            Some(Bounds::Unsigned(u64::try_from(low).ok()?, u64::try_from(high).ok()?))
+        }));
     }
 
     fn add_bounds(&mut self, other: Option<Bounds>) {
@@ -139,18 +132,10 @@ pub(super) fn json<'a>(
     json!({ "numRecords": rows, "minValues": least, "maxValues": greatest, "nullCount": nulls }).to_string()
 }
 
-fn bounds_of<T: ArrowPrimitiveType>(values: &ArrayRef) -> Option<(T::Native, T::Native)>
-where
-    T::Native: ArrowNativeTypeOp,
-{
-    let values: &PrimitiveArray<T> = values.as_primitive_opt()?;
-    min(values).zip(max(values))
-}
-
 /// A decimal as JSON's number: the float nearest to it, which JSON writes as the shortest decimal that it is nearest
 /// to. With 15 digits that is the decimal itself.
 #[expect(clippy::cast_precision_loss, reason = "decimals have 15 digits")]
-fn decimal(number: i128, scale: i8) -> Option<Value> {
+fn decimal(number: i64, scale: i8) -> Option<Value> {
     let value = number as f64 / 10_f64.powi(scale.into());
     serde_json::Number::from_f64(value).map(Value::Number)
 }

@@ -11,6 +11,7 @@ use hashbrown::HashTable;
 use parquet::bloom_filter::Sbbf;
 
 use crate::error::Result;
+use crate::series::spread;
 
 /// Wrong answers of the bloom filter: 1 % costs about 10 bits per device.
 const BLOOM_FALSE_POSITIVES: f64 = 0.01;
@@ -149,9 +150,4 @@ impl Dictionary {
         self.codes.insert_unique(spread(hash), Entry { hash, code }, |entry| spread(entry.hash));
         code
     }
-}
-
-/// A kept hash as a table wants it, whose lowest and highest bits must both differ.
-fn spread(hash: u32) -> u64 {
-    u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }

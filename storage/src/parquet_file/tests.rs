@@ -34,7 +34,7 @@ use crate::error::Error;
 use crate::layout::{logical_batch, logical_rows};
 use crate::model::{
     ColumnId, DatabaseName, FieldColumn, FieldSchema, FieldType, PhysicalColumn, TableId, TableName,
-    TableSchema, TagSchema,
+    TableSchema, TagSchema, TimeRange, Timestamp,
 };
 use crate::rows::SortedRows;
 use crate::series::{SeriesKey, canonical_key};
@@ -108,7 +108,7 @@ fn a_file_is_read_back_as_it_was_written() {
     let path = folder.path().join("x.parquet");
     let times: Vec<i64> = (0..5_000).map(|i| i * 1_000_000_007 - 3).collect();
     let rows = rows(&times);
-    let written = write(&LocalDisk, &path, &schema(), &rows).unwrap();
+    let written = write(&LocalDisk, &path, &schema(), &rows, TimeRange::ALL).unwrap();
     let content = fs::read(&path).unwrap();
     assert_eq!((written.bytes, written.rows), (content.len() as u64, 5_000));
     assert_eq!(written.checksum, crc32c::crc32c(&content));
@@ -124,7 +124,7 @@ fn pages_are_indexed_encoded_and_declared_sorted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.parquet");
     let times: Vec<i64> = (0..300_000).map(|i| i * 1_000_000_000).collect();
-    write(&LocalDisk, &path, &schema(), &rows(&times)).unwrap();
+    write(&LocalDisk, &path, &schema(), &rows(&times), TimeRange::ALL).unwrap();
 
     let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
     let metadata = ArrowReaderMetadata::load(&fs::File::open(&path).unwrap(), options).unwrap();
@@ -163,7 +163,8 @@ fn pages_are_indexed_encoded_and_declared_sorted() {
 fn statistics_bound_the_values() {
     let folder = tempfile::tempdir().unwrap();
     let times = [-1_500, 1_000, 2_001];
-    let written = write(&LocalDisk, &folder.path().join("x"), &schema(), &rows(&times)).unwrap();
+    let written =
+        write(&LocalDisk, &folder.path().join("x"), &schema(), &rows(&times), TimeRange::ALL).unwrap();
     let stats: Value = serde_json::from_str(&written.stats).unwrap();
     let expected = json!({
         "numRecords": 3,
@@ -185,8 +186,11 @@ fn statistics_bound_the_values() {
 #[test]
 fn no_rows_or_no_folder_leave_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    assert!(write(&LocalDisk, &folder.path().join("x"), &schema(), &SortedRows::default()).is_err());
-    assert!(write(&LocalDisk, &folder.path().join("no/x"), &schema(), &rows(&[1])).is_err());
+    let write_to = |name: &str, rows: &SortedRows| {
+        write(&LocalDisk, &folder.path().join(name), &schema(), rows, TimeRange::ALL)
+    };
+    assert!(write_to("x", &SortedRows::default()).is_err());
+    assert!(write_to("no/x", &rows(&[1])).is_err());
     let path = folder.path().join("y");
     let mut writer = FileWriter::create(&LocalDisk, &path, &schema(), &Columns::all(&schema())).unwrap();
     writer.write(&rows(&[5, 6])).unwrap();
@@ -266,6 +270,19 @@ proptest! {
         prop_assert_eq!(writer.finish().unwrap().rows, all.rows() as u64);
         same(&logical(&path), &logical_rows(&schema(), &all, None).unwrap());
         tags_are_described(&path);
+
+        let nanos = Timestamp::from_nanos;
+        let times = TimeRange::new(nanos(2_500), nanos(9_000));
+        let some = all.within(times).unwrap();
+        let written = write(&LocalDisk, &path, &schema(), &all, times);
+        if some.rows() == 0 {
+            prop_assert!(written.is_err());
+        } else {
+            let written = written.unwrap();
+            prop_assert_eq!(written.rows, some.rows() as u64);
+            prop_assert_eq!(Some(written.times), TimeRange::of(&some.times));
+            same(&logical(&path), &logical_rows(&schema(), &some, None).unwrap());
+        }
     }
 }
 

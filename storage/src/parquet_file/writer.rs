@@ -1,25 +1,25 @@
 //! Writes a file row group by row group, as rows come.
 
 use std::io::BufWriter;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, new_null_array};
-use arrow::buffer::ScalarBuffer;
-use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
-use parquet::arrow::arrow_writer::compute_leaves;
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::arrow::{ArrowSchemaConverter, add_encoded_arrow_schema_to_metadata};
-use parquet::file::properties::WriterPropertiesBuilder;
 use parquet::file::writer::SerializedFileWriter;
+use zstd::bulk::Compressor;
 
+use super::number_pages::{self, NumberPages};
+use super::row_group::RowGroup;
 use super::sink::Sink;
 use super::stats::{self, ColumnStats};
-use super::tags::TagColumn;
-use super::{ROW_GROUP_ROWS, columns, tag_pages};
+use super::{ROW_GROUP_ROWS, columns, pages, tag_pages};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::layout::{self, REMAINDER_COLUMN, StoredColumn};
-use crate::model::{ColumnId, FieldColumn, TIME_COLUMN, TableSchema, TimeRange};
+use crate::model::{ColumnId, TIME_COLUMN, TableSchema, TimeRange, Timestamp};
 use crate::rows::SortedRows;
 use crate::series::SeriesKey;
 
@@ -47,7 +47,7 @@ impl Columns {
     pub fn of(rows: &SortedRows) -> Self {
         Self {
             fields: rows.fields.iter().map(|field| field.column).collect(),
-            remainder: rows.times.iter().any(|time| time.rem_euclid(1_000) != 0),
+            remainder: has_remainder(&rows.times),
         }
     }
 
@@ -82,14 +82,20 @@ pub struct WrittenFile {
     pub checksum: u32,
 }
 
-/// Writes all of `rows` to `path` of `disk`, whose folder exists, over whatever is there. On return the file is durable under
-/// its name. Blocks.
+/// Writes the rows of `times` to `path` of `disk`, whose folder exists, over whatever is there. On return the file is
+/// durable under its name. Blocks.
 ///
 /// # Errors
 /// Those of [`FileWriter`]; then nothing is at `path` that was not there before.
-pub fn write(disk: &dyn Disk, path: &Path, schema: &TableSchema, rows: &SortedRows) -> Result<WrittenFile> {
+pub fn write(
+    disk: &dyn Disk,
+    path: &Path,
+    schema: &TableSchema,
+    rows: &SortedRows,
+    times: TimeRange,
+) -> Result<WrittenFile> {
     let mut writer = FileWriter::create(disk, path, schema, &Columns::of(rows))?;
-    writer.write(rows)?;
+    writer.write_within(rows, times)?;
     writer.finish()
 }
 
@@ -97,7 +103,8 @@ pub fn write(disk: &dyn Disk, path: &Path, schema: &TableSchema, rows: &SortedRo
 pub struct FileWriter<'a> {
     file: SerializedFileWriter<BufWriter<Sink<'a>>>,
     arrow: SchemaRef,
-    properties: WriterPropertiesBuilder,
+    zstd: Compressor<'static>,
+    numbers: NumberPages,
     /// The position of the tag that gets a bloom filter.
     bloom: Option<usize>,
     remainder: bool,
@@ -110,17 +117,6 @@ pub struct FileWriter<'a> {
     remainders: Option<(i16, i16)>,
     /// Of the tags, then of the fields.
     stats: Vec<ColumnStats>,
-}
-
-/// The rows of the next row group.
-#[derive(Debug, Default)]
-struct RowGroup {
-    rows: usize,
-    bytes: usize,
-    tags: Vec<TagColumn>,
-    times: Vec<ScalarBuffer<i64>>,
-    /// For each field column its values in each part, if the part has any.
-    fields: Vec<Vec<Option<ArrayRef>>>,
 }
 
 impl<'a> FileWriter<'a> {
@@ -160,19 +156,19 @@ impl<'a> FileWriter<'a> {
         let arrow: SchemaRef = Arc::new(Schema::new(arrow));
         let mut sorted_by: Vec<&str> = schema.tags.iter().map(|tag| &*tag.stored_name).collect();
         sorted_by.extend([TIME_COLUMN, REMAINDER_COLUMN]);
-        let properties = columns::properties(&arrow, &sorted_by)?;
-        let mut of_file = properties.clone().build();
-        add_encoded_arrow_schema_to_metadata(&arrow, &mut of_file);
+        let mut properties = columns::properties(&arrow, &sorted_by)?;
+        add_encoded_arrow_schema_to_metadata(&arrow, &mut properties);
         let root = ArrowSchemaConverter::new().convert(&arrow)?.root_schema_ptr();
         let sink = BufWriter::with_capacity(WRITE_BYTES, Sink::create(disk, path)?);
         Ok(Self {
-            file: SerializedFileWriter::new(sink, root, Arc::new(of_file))?,
+            file: SerializedFileWriter::new(sink, root, Arc::new(properties))?,
             arrow,
-            properties,
+            zstd: pages::compressor()?,
+            numbers: NumberPages::default(),
             bloom: schema.tags.iter().position(|tag| &*tag.name == BLOOM_TAG),
             remainder: columns.remainder,
             stats: vec![ColumnStats::default(); schema.tags.len() + fields.len()],
-            group: RowGroup::new(schema.tags.len(), fields.len()),
+            group: RowGroup::new(schema.tags.len()),
             fields,
             last: None,
             rows: 0,
@@ -187,17 +183,44 @@ impl<'a> FileWriter<'a> {
     /// [`Error::Internal`] when they do not, or have a value for a column that the file was not to have;
     /// [`Error::Io`] and [`Error::Parquet`] when the file cannot be written.
     pub fn write(&mut self, rows: &SortedRows) -> Result<()> {
+        self.write_within(rows, TimeRange::ALL)
+    }
+
+    /// Adds those of such rows that are within `times`. Until their row group ends, they hold the memory of all.
+    ///
+    /// # Errors
+    /// Those of [`write`](Self::write).
+    pub fn write_within(&mut self, rows: &SortedRows, times: TimeRange) -> Result<()> {
         self.check(rows)?;
-        let mut from = 0;
-        while from < rows.rows() {
-            let to = rows.rows().min(from + ROW_GROUP_ROWS - self.group.rows);
-            self.group.push(rows, from, to, &self.fields)?;
-            if self.group.rows >= ROW_GROUP_ROWS || self.group.bytes >= ROW_GROUP_BYTES {
-                self.write_group()?;
+        let mut last = None;
+        for (key, run) in rows.runs() {
+            let mut run = within(rows, run, times);
+            let of_run = rows.times.get(run.clone()).unwrap_or_default();
+            let (Some(first), Some(time)) = (of_run.first(), of_run.last()) else { continue };
+            // Within a batch they ascend.
+            if last.is_none()
+                && self.last.as_ref().is_some_and(|(key_before, before)| (key, first) <= (key_before, before))
+            {
+                return Err(Error::Internal("rows of a data file must ascend".to_owned()));
             }
-            from = to;
+            last = Some((key, *time));
+            self.note(*first, *time, of_run);
+            while !run.is_empty() {
+                let taken = run.len().min(ROW_GROUP_ROWS - self.group.rows());
+                let (now, later) = (run.start..run.start + taken, run.start + taken..run.end);
+                self.group.push(key, now);
+                if self.group.rows() >= ROW_GROUP_ROWS {
+                    self.group.end_batch(rows);
+                    self.write_group()?;
+                }
+                run = later;
+            }
         }
-        Ok(())
+        if let Some((key, time)) = last {
+            self.last = Some((key.clone(), time));
+        }
+        self.group.end_batch(rows);
+        if self.group.bytes() >= ROW_GROUP_BYTES { self.write_group() } else { Ok(()) }
     }
 
     /// Number of rows that were added.
@@ -209,7 +232,7 @@ impl<'a> FileWriter<'a> {
     /// Bytes of rows that wait for their row group to be full, roughly.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        self.group.bytes + self.group.rows * size_of::<i64>()
+        self.group.bytes()
     }
 
     /// Ends the row group with the rows that wait, if there are any: it gives back their memory.
@@ -217,7 +240,7 @@ impl<'a> FileWriter<'a> {
     /// # Errors
     /// [`Error::Io`] and [`Error::Parquet`] when the file cannot be written.
     pub fn end_row_group(&mut self) -> Result<()> {
-        if self.group.rows > 0 { self.write_group() } else { Ok(()) }
+        if self.group.rows() > 0 { self.write_group() } else { Ok(()) }
     }
 
     /// Writes what is left, and gives the file its name. On return it is durable.
@@ -227,10 +250,9 @@ impl<'a> FileWriter<'a> {
     pub fn finish(mut self) -> Result<WrittenFile> {
         self.end_row_group()?;
         let times = self.times.ok_or_else(|| Error::Internal("a data file needs rows".to_owned()))?;
-        let remainders = self.remainders.filter(|_| self.remainder);
         let names = self.arrow.fields().iter().map(|field| field.name().as_str());
         let names = names.filter(|name| *name != TIME_COLUMN && *name != REMAINDER_COLUMN);
-        let stats = stats::json(self.rows, times, remainders, names.zip(&self.stats));
+        let stats = stats::json(self.rows, times, self.remainders, names.zip(&self.stats));
         let sink = self.file.into_inner()?.into_inner();
         let sink = sink.map_err(|error| {
             let (error, unwritten) = error.into_parts();
@@ -240,61 +262,69 @@ impl<'a> FileWriter<'a> {
         Ok(WrittenFile { bytes, rows: self.rows, times, stats, checksum })
     }
 
-    /// Checks what the rows must be, and takes note of their times.
+    /// Checks that the file was to have what the rows have.
     fn check(&mut self, rows: &SortedRows) -> Result<()> {
-        let Some(times) = TimeRange::of(&rows.times) else { return Ok(()) };
-        let first = rows.keys.first().zip(rows.times.first());
-        if let (Some((key, time)), Some((last_key, last_time))) = (first, &self.last)
-            && (key, time) <= (last_key, last_time)
-        {
-            return Err(Error::Internal("rows of a data file must ascend".to_owned()));
-        }
         if let Some(field) =
             rows.fields.iter().find(|field| !self.fields.iter().any(|stored| stored.column == field.column))
         {
             return Err(Error::Internal(format!("the file was not to have column {}", field.column)));
         }
-        let remainder = |time: &i64| i16::try_from(time.rem_euclid(1_000)).unwrap_or_default();
-        let (low, high) = rows
-            .times
-            .iter()
-            .map(remainder)
-            .fold((i16::MAX, 0), |(low, high), remainder| (low.min(remainder), high.max(remainder)));
-        if high > 0 && !self.remainder {
+        if !self.remainder && has_remainder(&rows.times) {
             return Err(Error::Internal("the file was not to have nanoseconds".to_owned()));
         }
-        self.remainders = Some(self.remainders.map_or((low, high), |(a, b)| (a.min(low), b.max(high))));
-        self.times = Some(self.times.map_or(times, |known| known.union(times)));
-        self.last = rows.keys.last().cloned().zip(rows.times.last().copied());
-        self.rows += rows.rows() as u64;
         Ok(())
+    }
+
+    /// Takes note of the times of rows of a series, from the first to the last.
+    fn note(&mut self, first: i64, last: i64, times: &[i64]) {
+        let range = TimeRange::new(Timestamp::from_nanos(first), Timestamp::from_nanos(last));
+        self.times = Some(self.times.map_or(range, |known| known.union(range)));
+        if self.remainder {
+            for time in times {
+                let remainder = i16::try_from(time.rem_euclid(1_000)).unwrap_or_default();
+                let (low, high) = self.remainders.get_or_insert((remainder, remainder));
+                (*low, *high) = (remainder.min(*low), remainder.max(*high));
+            }
+        }
+        self.rows += times.len() as u64;
     }
 
     fn write_group(&mut self) -> Result<()> {
         let mut group = std::mem::take(&mut self.group);
-        let (tags, fields) = (group.tags.len(), self.fields.len());
-        self.add_stats(&group);
-        let field_names = self.arrow.fields().iter().skip(self.arrow.fields().len() - fields);
-        let plain: Vec<&str> = field_names
-            .zip(&group.fields)
-            .filter(|(field, parts)| {
-                *field.data_type() == DataType::Float64 && columns::hardly_repeats(parts.iter().flatten())
-            })
-            .map(|(field, _)| field.name().as_str())
-            .collect();
-        let number = self.file.flushed_row_groups().len();
-        let writers = columns::writers(&self.arrow, self.properties.clone(), &plain, number)?;
+        let tags = group.tags.len();
+        let mut writers = self.crate_writers(tags)?;
         let schema = self.file.schema_descr().columns().to_vec();
+        let (of_tags, of_fields) = self.stats.split_at_mut(tags);
         let mut written = self.file.next_row_group()?;
-        for (position, tag) in group.tags.iter().enumerate() {
-            let description = schema.get(position).ok_or_else(too_few_columns)?;
-            let (bytes, close) = tag_pages::encode(tag, description, self.bloom == Some(position))?;
+        for (((position, tag), description), stats) in group.tags.iter().enumerate().zip(&schema).zip(of_tags)
+        {
+            let is_bloom = self.bloom == Some(position);
+            let (bytes, close) = tag_pages::encode(tag, description, is_bloom, &mut self.zstd)?;
             written.append_column(&bytes, close)?;
+            stats.add_tag(tag);
         }
-        for (number, mut writer) in writers.into_iter().enumerate().skip(tags) {
-            let field = self.arrow.fields().get(number).ok_or_else(too_few_columns)?;
-            for part in 0..group.times.len() {
-                let values = group.column(number - tags, part, self.remainder, field)?;
+        let before_fields = 1 + usize::from(self.remainder);
+        let columns = self.arrow.fields().iter().zip(&schema).enumerate().skip(tags);
+        for (number, (field, description)) in columns {
+            let of_field = (number - tags).checked_sub(before_fields);
+            let stored = of_field.and_then(|of_field| self.fields.get(of_field));
+            let mut stats = of_field.and_then(|of_field| of_fields.get_mut(of_field));
+            let parts = group.parts(stored);
+            if let Some(kind) = number_pages::kind_of(field.data_type()) {
+                let encoded = self.numbers.encode(kind, parts, description, &mut self.zstd)?;
+                written.append_column(&encoded.bytes, encoded.close)?;
+                if let Some(stats) = stats {
+                    stats.add_numbers(encoded.bounds.delta(field.data_type()), encoded.nulls);
+                }
+                continue;
+            }
+            let writer = writers.get_mut(number).and_then(Option::take);
+            let mut writer = writer.ok_or_else(too_few_columns)?;
+            for part in parts {
+                let values = part.column(field)?;
+                if let Some(stats) = &mut stats {
+                    stats.add_stored(&values);
+                }
                 for leaf in compute_leaves(field, &values)? {
                     writer.write(&leaf)?;
                 }
@@ -307,77 +337,35 @@ impl<'a> FileWriter<'a> {
         Ok(())
     }
 
-    fn add_stats(&mut self, group: &RowGroup) {
-        let (tags, fields) = self.stats.split_at_mut(group.tags.len());
-        tags.iter_mut().zip(&group.tags).for_each(|(stats, tag)| stats.add_tag(tag));
-        for (stats, parts) in fields.iter_mut().zip(&group.fields) {
-            for (values, times) in parts.iter().zip(&group.times) {
-                match values {
-                    Some(values) => stats.add_field(values),
-                    None => stats.add_nulls(times.len()),
-                }
-            }
+    /// The crate's writers for all columns of a row group, of which those of text, unsigned integers and nanoseconds
+    /// are needed; none when there is no such column.
+    fn crate_writers(&self, tags: usize) -> Result<Vec<Option<ArrowColumnWriter>>> {
+        let columns = self.arrow.fields().iter().skip(tags);
+        let mut columns = columns;
+        if columns.all(|field| number_pages::kind_of(field.data_type()).is_some()) {
+            return Ok(Vec::new());
         }
+        let number = self.file.flushed_row_groups().len();
+        let factory = ArrowRowGroupWriterFactory::new(&self.file, Arc::clone(&self.arrow));
+        Ok(factory.create_column_writers(number)?.into_iter().map(Some).collect())
     }
 }
 
-impl RowGroup {
-    fn new(tags: usize, fields: usize) -> Self {
-        let tags = std::iter::repeat_with(TagColumn::default).take(tags).collect();
-        Self { tags, fields: vec![Vec::new(); fields], ..Self::default() }
+/// Where the rows of a series that are within `times` stand.
+fn within(rows: &SortedRows, run: Range<usize>, times: TimeRange) -> Range<usize> {
+    if times == TimeRange::ALL {
+        return run;
     }
+    let of_run = rows.times.get(run.clone()).unwrap_or_default();
+    let from = of_run.partition_point(|time| *time < times.min.nanos());
+    let to = of_run.partition_point(|time| *time <= times.max.nanos());
+    run.start + from..run.start + to
+}
 
-    /// Empties it, and keeps its memory for the next one.
-    fn clear(&mut self) {
-        (self.rows, self.bytes) = (0, 0);
-        self.tags.iter_mut().for_each(TagColumn::clear);
-        self.fields.iter_mut().for_each(Vec::clear);
-        self.times.clear();
-    }
-
-    /// Adds some of `rows`. Tags are copied, values are shared, but those that are taken apart.
-    fn push(&mut self, rows: &SortedRows, from: usize, to: usize, fields: &[StoredColumn]) -> Result<()> {
-        let first = rows.ends.partition_point(|end| *end as usize <= from);
-        let mut start = from;
-        for (key, end) in rows.keys.iter().zip(&rows.ends).skip(first) {
-            let end = to.min(*end as usize);
-            if start >= end {
-                break;
-            }
-            let mut present = key.tag_bytes().peekable();
-            for (position, tag) in self.tags.iter_mut().enumerate() {
-                let value = present.next_if(|(tag, _)| *tag == position).map(|(_, value)| value);
-                tag.push(value, end - start);
-            }
-            start = end;
-        }
-        for (stored, parts) in fields.iter().zip(&mut self.fields) {
-            let values = rows.fields.iter().find(|field: &&FieldColumn| field.column == stored.column);
-            let values = values.map(|field| stored.part.of(&field.values.slice(from, to - from)));
-            let values = values.transpose()?;
-            self.bytes += values.as_ref().map_or(0, |v| v.to_data().get_slice_memory_size().unwrap_or(0));
-            parts.push(values);
-        }
-        self.times.push(rows.times.slice(from, to - from));
-        self.rows += to - from;
-        Ok(())
-    }
-
-    /// A part of a column as the file holds it; columns are counted after the tags.
-    fn column(&self, number: usize, part: usize, remainder: bool, field: &FieldRef) -> Result<ArrayRef> {
-        let times = self.times.get(part).map(|times| &**times).unwrap_or_default();
-        match number {
-            0 => Ok(layout::stored_times(times)),
-            1 if remainder => Ok(layout::stored_remainders(times)),
-            _ => {
-                let parts = self.fields.get(number - 1 - usize::from(remainder));
-                match parts.and_then(|parts| parts.get(part)).and_then(Option::as_ref) {
-                    Some(values) => layout::stored_values(values),
-                    None => Ok(new_null_array(field.data_type(), times.len())),
-                }
-            }
-        }
-    }
+/// Whether a time has nanoseconds below the microsecond.
+fn has_remainder(times: &[i64]) -> bool {
+    // Compared with zero, a remainder needs no division.
+    times.iter().any(|time| time % 1_000 != 0)
 }
 
 fn too_few_columns() -> Error {

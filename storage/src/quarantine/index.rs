@@ -69,6 +69,23 @@ impl Index {
         gone.is_some()
     }
 
+    /// Takes out the lines of such places; returns how many.
+    pub(super) fn take(&mut self, is_meant: impl Fn(&Place) -> bool) -> usize {
+        let before = self.places.len();
+        let bytes = &mut self.bytes;
+        self.places.retain(|_, place| {
+            let stays = !is_meant(place);
+            *bytes -= if stays { 0 } else { place.charge };
+            stays
+        });
+        before - self.places.len()
+    }
+
+    /// Whether any line is of this database.
+    pub(super) fn has_any_of(&self, database: &str) -> bool {
+        self.places.values().any(|place| *place.database == *database)
+    }
+
     pub(super) fn get(&self, id: LineId) -> Option<&Place> {
         self.places.get(&id)
     }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 
-use crate::model::{TagTest, TimeRange, Timestamp};
+use crate::model::Timestamp;
 
 /// Bytes that a kept line is charged beside its own: its place in the index and its share of a frame.
 const CHARGE_BYTES: usize = 256;
@@ -81,34 +81,5 @@ impl KeptLine {
             + tags.sum::<usize>()
             + self.content.len();
         (own + CHARGE_BYTES) as u64
-    }
-}
-
-/// Lines that must leave no trace, since their rows were deleted.
-#[derive(Debug, Clone, Copy)]
-pub struct Erasure<'a> {
-    /// The database.
-    pub database: &'a str,
-    /// The tables; `None` for all of the database.
-    pub tables: Option<&'a [&'a str]>,
-    /// What the tags must be; all of it must hold.
-    pub tags: &'a [TagTest],
-    /// The times of the rows.
-    pub times: TimeRange,
-}
-
-impl Erasure<'_> {
-    /// Whether a line may be one of them. What cannot be told from it counts against it.
-    pub(super) fn covers(&self, line: &KeptLine) -> bool {
-        if *line.database != *self.database {
-            return false;
-        }
-        let Some(table) = &line.table else { return true };
-        let value = |test: &TagTest| {
-            line.tags.iter().find(|(name, _)| **name == *test.tag).map(|(_, value)| value.as_ref())
-        };
-        self.tables.is_none_or(|tables| tables.contains(&table.as_ref()))
-            && self.tags.iter().all(|test| test.holds(value(test)))
-            && line.time.is_none_or(|time| self.times.min <= time && time <= self.times.max)
     }
 }

@@ -13,11 +13,15 @@
 //! - QUAR-2: lines that are kept never count for more than [`QuarantineConfig::max_bytes`]; the files hold at most three
 //!   times that, for as long as they are written again.
 //! - QUAR-3: a line leaves by age, or because somebody says so after what it became is durable. So a replay that was
-//!   cut off is done again, and writes the same points.
+//!   cut off is done again, and finds what it has stored.
+//! - QUAR-4: no line of a deleted row is stored after its delete was answered ([`Erasure`]).
+//! - What is damaged on the disk takes the lines of its record along, and nothing else: it holds up neither a start, nor a
+//!   delete, nor the other lines.
 //!
 //! What the texts of a line mean is its source's business: nothing here knows a protocol.
 
 mod admission;
+mod erase;
 mod index;
 mod line;
 mod record;
@@ -32,15 +36,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::{MutexGuard, oneshot};
+use tokio::sync::oneshot;
 
+pub use erase::{Erasure, NoReplay, Replay};
 pub use index::Filter;
-pub use line::{Erasure, KeptLine, LineId};
+pub use line::{KeptLine, LineId};
 
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::stream::FrozenStream;
 use admission::Admission;
+use erase::Turns;
 use store::Store;
 
 /// The folder of a data directory that holds the quarantine's stream.
@@ -106,27 +112,28 @@ pub struct Quarantine {
     waiting: Mutex<Vec<Waiting>>,
     /// Whose turn it is to write what waits; when the last one was.
     turn: tokio::sync::Mutex<Option<Instant>>,
-    replay: tokio::sync::Mutex<()>,
+    turns: Turns,
     counters: Counters,
 }
 
 impl Quarantine {
-    /// Opens the quarantine of a data directory, made if it is missing. Every line is read.
+    /// Opens the quarantine of a data directory, made if it is missing. Every line is read; what is damaged is lost, told of
+    /// and [counted](Self::faults).
     ///
     /// # Errors
-    /// [`Error::Damaged`] says which file is damaged and where; the failure of the disk.
+    /// The failure of the disk.
     pub fn open(data_dir: &Path, config: QuarantineConfig) -> Result<Arc<Self>> {
-        let store = Store::open(&data_dir.join(FOLDER).join(STREAM))?;
+        let store = Store::open(&data_dir.join(FOLDER).join(STREAM), clock::now())?;
         let this = Self {
             max_age: config.max_age,
             admission: Mutex::new(Admission::new(config.max_bytes, clock::instant())),
             store: Mutex::new(store),
             waiting: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
-            replay: tokio::sync::Mutex::default(),
+            turns: Turns::default(),
             counters: Counters::default(),
         };
-        this.changed(0, this.store.lock().index().bytes());
+        this.admission.lock().changed(0, this.store.lock().index().bytes());
         // A full disk is no reason not to start.
         if let Err(error) = this.tidy() {
             tracing::warn!(%error, "the quarantine could not be written again; it is larger than it need be");
@@ -151,10 +158,10 @@ impl Quarantine {
     }
 
     /// Reads lines that are meant, in the order of their ids, after the one with the id `after`: at most `limit`, and
-    /// at most `bytes` of them but for the first.
+    /// at most `bytes` of them but for the first. Those that cannot be read any more have gone on return.
     ///
     /// # Errors
-    /// [`Error::Damaged`]; the failure of the disk.
+    /// The failure of the disk.
     pub async fn page(
         self: &Arc<Self>,
         filter: Filter,
@@ -162,8 +169,16 @@ impl Quarantine {
         (limit, bytes): (usize, u64),
     ) -> Result<Vec<(LineId, KeptLine)>> {
         self.blocking(move |this| {
-            let store = this.store.lock();
-            store.read(&store.ids(&filter, after, (limit, bytes)))
+            this.counted(|store| {
+                loop {
+                    let ids = store.ids(&filter, after, (limit, bytes));
+                    let lines = store.read(&ids)?;
+                    // All of them may be lost; then others follow.
+                    if !lines.is_empty() || ids.is_empty() {
+                        return Ok(lines);
+                    }
+                }
+            })
         })
         .await
     }
@@ -171,9 +186,10 @@ impl Quarantine {
     /// Reads a line; `None` when it is not there (any more).
     ///
     /// # Errors
-    /// [`Error::Damaged`]; the failure of the disk.
+    /// The failure of the disk.
     pub async fn line(self: &Arc<Self>, id: LineId) -> Result<Option<KeptLine>> {
-        self.blocking(move |this| Ok(this.store.lock().read(&[id])?.pop().map(|(_, line)| line))).await
+        self.blocking(move |this| Ok(this.counted(|store| store.read(&[id]))?.pop().map(|(_, line)| line)))
+            .await
     }
 
     /// Removes the lines with the ids `gone`, and puts `changed` in the places of others. It is durable on return.
@@ -201,44 +217,12 @@ impl Quarantine {
         .await
     }
 
-    /// Removes the lines of deleted rows, and their bytes. A line of which table, tags or time are not known goes with
-    /// them. Returns how many went. It waits for a replay that runs: call it before the delete gets its sequence, so that
-    /// what was replayed is deleted, and again afterwards.
-    ///
-    /// # Errors
-    /// [`Error::Damaged`]; the failure of the disk. The lines may have gone, and their bytes not yet.
-    pub async fn erase(self: &Arc<Self>, erasure: Erasure<'_>) -> Result<usize> {
-        let _no_replay = self.replay.lock().await;
-        let Erasure { database, tables, tags, times } = erasure;
-        let (database, tags) = (database.to_owned(), tags.to_vec());
-        let tables: Option<Vec<String>> =
-            tables.map(|tables| tables.iter().map(|table| (*table).to_owned()).collect());
-        self.blocking(move |this| {
-            let tables: Option<Vec<&str>> =
-                tables.as_ref().map(|tables| tables.iter().map(String::as_str).collect());
-            let erasure = Erasure { database: &database, tables: tables.as_deref(), tags: &tags, times };
-            let ids = this.store.lock().find(|line| erasure.covers(line))?;
-            if ids.is_empty() {
-                return Ok(0);
-            }
-            let count = this.change_now(ids, Vec::new())?;
-            this.store.lock().rewrite(clock::now())?;
-            Ok(count)
-        })
-        .await
-    }
-
     /// Gives back all bytes that lines left behind.
     ///
     /// # Errors
     /// The failure of the disk.
     pub async fn rewrite(self: &Arc<Self>) -> Result<()> {
-        self.blocking(|this| this.store.lock().rewrite(clock::now())).await
-    }
-
-    /// One replay at a time: held while lines are read, stored and removed.
-    pub async fn replay_turn(&self) -> MutexGuard<'_, ()> {
-        self.replay.lock().await
+        self.blocking(|this| this.counted(|store| store.rewrite(clock::now()))).await
     }
 
     /// Lets lines go that are too old, and gives their bytes back.
@@ -246,11 +230,11 @@ impl Quarantine {
     /// # Errors
     /// The failure of the disk.
     pub fn tidy(&self) -> Result<()> {
-        let mut store = self.store.lock();
-        let before = store.index().bytes();
-        let expired = store.expire(clock::now(), self.max_age);
-        self.changed(before, store.index().bytes());
-        if expired || store.is_worth_rewriting() { store.rewrite(clock::now()) } else { Ok(()) }
+        self.pay()?;
+        self.counted(|store| {
+            let expired = store.expire(clock::now(), self.max_age);
+            if expired || store.is_worth_rewriting() { store.rewrite(clock::now()) } else { Ok(()) }
+        })
     }
 
     /// The stream as it is now, for a backup.
@@ -280,6 +264,12 @@ impl Quarantine {
         [NotKept::Full, NotKept::TooFast, NotKept::Failed].map(|why| {
             (why, self.counters.not_kept.get(why as usize).map_or(0, |c| c.load(Ordering::Relaxed)))
         })
+    }
+
+    /// What went wrong since the start: places that were found damaged, and erasures that could not be carried out at once.
+    #[must_use]
+    pub fn faults(&self) -> [(&'static str, u64); 2] {
+        [("damaged", self.store.lock().damages()), ("erasure", self.turns.failures())]
     }
 
     /// Splits lines into those that there is room for, and says of each of all why it is not one of them.
@@ -344,21 +334,24 @@ impl Quarantine {
     }
 
     fn change_now(&self, gone: Vec<LineId>, changed: Vec<(LineId, KeptLine)>) -> Result<usize> {
-        let mut store = self.store.lock();
-        let before = store.index().bytes();
-        let count = store.change(gone, changed, clock::now())?;
-        self.changed(before, store.index().bytes());
-        if store.is_worth_rewriting()
-            && let Err(error) = store.rewrite(clock::now())
-        {
-            tracing::warn!(%error, "the quarantine could not be written again; it is larger than it need be");
-        }
-        Ok(count)
+        self.counted(|store| {
+            let count = store.change(gone, changed, clock::now())?;
+            if store.is_worth_rewriting()
+                && let Err(error) = store.rewrite(clock::now())
+            {
+                tracing::warn!(%error, "the quarantine could not be written again; it is larger than it need be");
+            }
+            Ok(count)
+        })
     }
 
-    /// What is kept counted for `before` bytes, and counts for `after` now.
-    fn changed(&self, before: u64, after: u64) {
-        self.admission.lock().changed(before, after);
+    /// Does work that may take lines away, or change them: what is kept counts for other bytes afterwards.
+    fn counted<T>(&self, work: impl FnOnce(&mut Store) -> T) -> T {
+        let mut store = self.store.lock();
+        let before = store.index().bytes();
+        let done = work(&mut store);
+        self.admission.lock().changed(before, store.index().bytes());
+        done
     }
 
     fn count(&self, reasons: &[Box<str>], outcomes: &[Result<LineId, NotKept>]) {

@@ -31,8 +31,8 @@ const VERSION: u8 = 1;
 const HAS_TABLE: u8 = 1;
 const HAS_TIME: u8 = 2;
 
-/// Bytes of the smallest line and tag: a count above what fits is refused before room is made for it.
-const LEAST_LINE_BYTES: usize = 17;
+/// Bytes of the smallest line, and of the smallest tag: a count above what fits is refused before room is made for it.
+pub(super) const LEAST_LINE_BYTES: usize = 17;
 const LEAST_TAG_BYTES: usize = 8;
 
 /// A change of what is kept. Lines with an id that is there already take its place.

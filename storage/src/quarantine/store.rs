@@ -1,14 +1,16 @@
 //! The stream of the quarantine and its index, changed together.
 //!
 //! Invariants: a change is in the stream, durably, before it is in the index. A line that is kept is in a record that
-//! the stream has: records go only after the lines of them that are kept stand in later ones.
+//! the stream has: records go only after the lines of them that are kept stand in later ones. A
+//! damaged record takes its own lines along and no others.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
 use super::index::{Filter, Index, Place};
 use super::line::{KeptLine, LineId};
-use super::record::Change;
+use super::record::{Change, LEAST_LINE_BYTES};
 use crate::error::{Error, Result};
 use crate::model::Timestamp;
 use crate::stream::{FrozenStream, Reader, RecordNumber, Stream, StreamOptions};
@@ -21,20 +23,42 @@ pub(super) struct Store {
     stream: Stream,
     index: Index,
     next_id: u64,
+    /// Damaged places that were met.
+    damages: u64,
+    /// Whether bytes of erased lines are left.
+    owes_rewriting: bool,
 }
 
 impl Store {
-    /// Opens the stream in `folder` and reads it through.
-    pub(super) fn open(folder: &Path) -> Result<Self> {
+    /// Opens the stream in `folder` and reads it through. What is damaged is left out, and so is its place: the rest is
+    /// written again.
+    pub(super) fn open(folder: &Path, now: Timestamp) -> Result<Self> {
         // What goes, and when, is decided here: the stream by itself keeps everything.
         let options =
             StreamOptions { segment_bytes: SEGMENT_BYTES, max_bytes: u64::MAX, max_age: Duration::MAX };
-        let mut this = Self { stream: Stream::open(folder, options)?, index: Index::default(), next_id: 1 };
-        for record in this.stream.read(RecordNumber::START) {
-            let record = record?;
-            this.note(&Change::decode(record.payload)?, record.number);
+        let (stream, damages) = Stream::open_tolerant(folder, options)?;
+        let reader = stream.read(RecordNumber::START);
+        let mut this =
+            Self { stream, index: Index::default(), next_id: 1, damages: 0, owes_rewriting: false };
+        let met = this.visit(reader, |this, number, change| {
+            this.note(&change, number);
+            Ok(())
+        })?;
+        this.note_damages(if met.is_empty() { &damages } else { &met });
+        if this.damages > 0 {
+            // An id that only a lost record named is not given again (QUAR-1).
+            this.next_id = this.next_id.saturating_add(this.stream.bytes() / LEAST_LINE_BYTES as u64);
+            // A full disk is no reason not to start; the next start finds the damage again.
+            if let Err(error) = this.rewrite(now) {
+                tracing::warn!(%error, "the quarantine could not be written again without what is damaged");
+            }
         }
         Ok(this)
+    }
+
+    /// How many damaged places were met.
+    pub(super) fn damages(&self) -> u64 {
+        self.damages
     }
 
     pub(super) fn index(&self) -> &Index {
@@ -80,34 +104,59 @@ impl Store {
         Ok(count)
     }
 
-    /// Reads lines; those that are not there are left out.
-    pub(super) fn read(&self, ids: &[LineId]) -> Result<Vec<(LineId, KeptLine)>> {
-        let mut cursor = Cursor { stream: &self.stream, reader: None, at: None };
+    /// Removes lines whose bytes must go with the next [`rewrite`](Self::rewrite). Returns how many went.
+    pub(super) fn erase(&mut self, ids: Vec<LineId>, now: Timestamp) -> Result<usize> {
+        let count = self.change(ids, Vec::new(), now)?;
+        self.owes_rewriting |= count > 0;
+        Ok(count)
+    }
+
+    /// Whether bytes of erased lines are left.
+    pub(super) fn owes_rewriting(&self) -> bool {
+        self.owes_rewriting
+    }
+
+    /// Reads lines; those that are not there, or cannot be read any more, are left out.
+    pub(super) fn read(&mut self, ids: &[LineId]) -> Result<Vec<(LineId, KeptLine)>> {
+        let mut cursor = Cursor::default();
         let mut lines = Vec::with_capacity(ids.len());
         for id in ids {
-            let Some(place) = self.index.get(*id) else { continue };
-            let change = cursor.change(place.record)?;
+            let Some(record) = self.index.get(*id).map(|place| place.record) else { continue };
+            let change = match cursor.change(&self.stream, record) {
+                Err(damage @ Error::Damaged(_)) => {
+                    self.note_damages(&[damage]);
+                    self.lose(|place| place.record == record);
+                    continue;
+                }
+                change => change?,
+            };
             let found = change.kept.binary_search_by_key(id, |(id, _)| *id);
             let line = found.ok().and_then(|at| change.kept.get(at));
             lines.push(line.cloned().ok_or_else(|| {
-                Error::Internal(format!("record {} of the quarantine lacks line {id}", place.record))
+                Error::Internal(format!("record {record} of the quarantine lacks line {id}"))
             })?);
         }
         Ok(lines)
     }
 
-    /// The ids of the lines that `covers` accepts, read from the disk.
-    pub(super) fn find(&self, covers: impl Fn(&KeptLine) -> bool) -> Result<Vec<LineId>> {
-        let mut found = Vec::new();
-        for record in self.stream.read(RecordNumber::START) {
-            let record = record?;
-            for (id, line) in Change::decode(record.payload)?.kept {
-                if self.index.get(id).is_some_and(|place| place.record == record.number) && covers(&line) {
+    /// The ids of the lines that `covers` accepts, read from the disk, and whether anything is damaged. The lines of a
+    /// damaged record have gone on return.
+    pub(super) fn find(&mut self, covers: impl Fn(&KeptLine) -> bool) -> Result<(Vec<LineId>, bool)> {
+        let (mut found, mut readable) = (Vec::new(), HashSet::new());
+        let damages = self.visit(self.stream.read(RecordNumber::START), |this, number, change| {
+            readable.insert(number);
+            for (id, line) in change.kept {
+                if this.index.get(id).is_some_and(|place| place.record == number) && covers(&line) {
                     found.push(id);
                 }
             }
+            Ok(())
+        })?;
+        self.note_damages(&damages);
+        if !damages.is_empty() {
+            self.lose(|place| !readable.contains(&place.record));
         }
-        Ok(found)
+        Ok((found, !damages.is_empty()))
     }
 
     /// Takes out what is too old, and returns whether anything was.
@@ -125,19 +174,17 @@ impl Store {
         let (old, before) = (self.stream.read(RecordNumber::START), self.stream.last());
         self.stream.begin_segment()?;
         let mut moved: Vec<(LineId, Place)> = Vec::with_capacity(self.index.len());
-        for record in old {
-            let record = record?;
-            let is_kept = |id: LineId| self.index.get(id).is_some_and(|place| place.record == record.number);
-            let mut change = Change::decode(record.payload)?;
-            change.kept.retain(|(id, _)| is_kept(*id));
+        let damages = self.visit(old, |this, number, mut change| {
+            change.kept.retain(|(id, _)| this.index.get(*id).is_some_and(|place| place.record == number));
             if change.kept.is_empty() {
-                continue;
+                return Ok(());
             }
             change.gone.clear();
-            change.next_id = self.next_id;
-            let number = self.stream.append(&change.encode()?, now)?;
+            change.next_id = this.next_id;
+            let number = this.stream.append(&change.encode()?, now)?;
             moved.extend(change.kept.iter().map(|(id, line)| (*id, Place::new(number, line))));
-        }
+            Ok(())
+        })?;
         if moved.is_empty() {
             // Ids go on where they were.
             let change = Change { next_id: self.next_id, ..Change::default() };
@@ -146,8 +193,46 @@ impl Store {
         for (id, place) in moved {
             self.index.put(id, place);
         }
+        if self.lose(|place| place.record <= before) > 0 {
+            self.note_damages(&damages);
+        }
         fail::fail_point!("quarantine-before-remove");
-        self.stream.remove_before(before.next())
+        self.stream.remove_before(before.next())?;
+        self.owes_rewriting = false;
+        Ok(())
+    }
+
+    /// Visits records in their order. Returns what is damaged between them.
+    fn visit(
+        &mut self,
+        records: Reader,
+        mut visit: impl FnMut(&mut Self, RecordNumber, Change) -> Result<()>,
+    ) -> Result<Vec<Error>> {
+        let mut damages = Vec::new();
+        for record in records {
+            match record.and_then(|record| Ok((record.number, Change::decode(record.payload)?))) {
+                Ok((number, change)) => visit(self, number, change)?,
+                Err(damage @ Error::Damaged(_)) => damages.push(damage),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(damages)
+    }
+
+    fn note_damages(&mut self, damages: &[Error]) {
+        self.damages += damages.len() as u64;
+        for damage in damages {
+            tracing::error!(error = %damage, "a part of the quarantine cannot be read: its lines are lost, the others are not");
+        }
+    }
+
+    /// Takes lines out that cannot be read any more. Returns how many.
+    fn lose(&mut self, is_lost: impl Fn(&Place) -> bool) -> usize {
+        let lost = self.index.take(is_lost);
+        if lost > 0 {
+            tracing::error!(lines = lost, "lines of the quarantine are lost");
+        }
+        lost
     }
 
     fn append(&mut self, change: &Change, now: Timestamp) -> Result<()> {
@@ -185,24 +270,33 @@ impl Store {
 }
 
 /// Reads records, mostly in their order.
-struct Cursor<'a> {
-    stream: &'a Stream,
+#[derive(Default)]
+struct Cursor {
     reader: Option<Reader>,
     at: Option<(RecordNumber, Change)>,
 }
 
-impl Cursor<'_> {
-    fn change(&mut self, wanted: RecordNumber) -> Result<&Change> {
+impl Cursor {
+    fn change(&mut self, stream: &Stream, wanted: RecordNumber) -> Result<&Change> {
         let at = self.at.as_ref().map(|(number, _)| *number);
         if at != Some(wanted) {
             if at.is_none_or(|at| at > wanted) {
                 self.reader = None;
             }
+            self.at = None;
             let position = RecordNumber::new(wanted.get().saturating_sub(1));
-            let reader = self.reader.get_or_insert_with(|| self.stream.read(position));
-            let found = reader.find(|record| record.as_ref().map_or(true, |record| record.number == wanted));
-            let missing = || Error::Internal(format!("the quarantine lacks its record {wanted}"));
-            self.at = Some((wanted, Change::decode(found.ok_or_else(missing)??.payload)?));
+            let reader = self.reader.get_or_insert_with(|| stream.read(position));
+            // Damage before it is that of others.
+            let found = reader.find(|record| match record {
+                Ok(record) => record.number >= wanted,
+                Err(error) => !matches!(error, Error::Damaged(_)),
+            });
+            let damaged = || Error::Damaged(format!("record {wanted} of the quarantine is damaged"));
+            let found = found.unwrap_or_else(|| Err(damaged()));
+            let found =
+                found.and_then(|record| if record.number == wanted { Ok(record) } else { Err(damaged()) });
+            let change = found.and_then(|record| Change::decode(record.payload));
+            self.at = Some((wanted, change.inspect_err(|_| self.reader = None)?));
         }
         self.at.as_ref().map(|(_, change)| change).ok_or_else(|| Error::Internal("no record was read".into()))
     }

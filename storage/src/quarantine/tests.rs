@@ -1,5 +1,6 @@
 //! Tests of the quarantine: what is kept comes back, what goes has gone, and bounds hold.
 
+mod damage;
 mod faults;
 
 use std::path::Path;
@@ -13,20 +14,7 @@ use super::record::Change;
 use super::{Erasure, Filter, KeptLine, LineId, NotKept, Quarantine, QuarantineConfig};
 use crate::clock;
 use crate::model::{TagTest, TimeRange, Timestamp};
-
-/// Failpoints are the process's: with them, these tests take turns.
-#[cfg(feature = "failpoints")]
-fn alone() -> fail::FailScenario<'static> {
-    fail::FailScenario::setup()
-}
-
-#[cfg(not(feature = "failpoints"))]
-struct Alone;
-
-#[cfg(not(feature = "failpoints"))]
-fn alone() -> Alone {
-    Alone
-}
+use crate::stream::tests::alone;
 
 fn line(database: &str, table: &str, content: &str) -> KeptLine {
     KeptLine {
@@ -55,6 +43,15 @@ async fn ids(quarantine: &Arc<Quarantine>, filter: Filter) -> Vec<u64> {
 
 async fn keep(quarantine: &Arc<Quarantine>, lines: Vec<KeptLine>) -> Vec<u64> {
     quarantine.keep(lines).await.into_iter().map(|kept| kept.unwrap().get()).collect()
+}
+
+fn all_of(database: &str) -> Erasure {
+    Erasure { database: database.into(), table: None, tags: Vec::new(), times: TimeRange::ALL }
+}
+
+async fn erase(quarantine: &Arc<Quarantine>, erasure: Erasure) -> crate::Result<usize> {
+    let turn = quarantine.between_replays().await;
+    quarantine.erase(&turn, erasure).await
 }
 
 fn has_bytes(folder: &Path, wanted: &str) -> bool {
@@ -264,17 +261,16 @@ async fn an_erasure_takes_what_it_covers_and_what_cannot_be_told_and_leaves_no_b
         vec![line("d", "m", "gone-m"), untold, elsewhere, later, timeless, line("e", "m", "stays-database")];
     keep(&quarantine, lines).await;
     keep(&quarantine, vec![line("d", "n", "stays-table")]).await;
-    let (tables, tags) = (["m"], [TagTest::is("host", "a")]);
     let times = TimeRange::new(Timestamp::from_nanos(0), Timestamp::from_nanos(10));
-    let erasure = Erasure { database: "d", tables: Some(&tables), tags: &tags, times };
-    assert_eq!(quarantine.erase(erasure).await.unwrap(), 3);
+    let erasure =
+        Erasure { table: Some("m".into()), tags: vec![TagTest::is("host", "a")], times, ..all_of("d") };
+    assert_eq!(erase(&quarantine, erasure).await.unwrap(), 3);
     assert_eq!(ids(&quarantine, Filter::default()).await, [3, 4, 6, 7]);
     assert!(!has_bytes(folder.path(), "gone-"));
     for stays in ["stays-host", "stays-time", "stays-database", "stays-table"] {
         assert!(has_bytes(folder.path(), stays), "{stays}");
     }
-    let all = Erasure { database: "d", tables: None, tags: &[], times: TimeRange::ALL };
-    assert_eq!(quarantine.erase(all).await.unwrap(), 3);
+    assert_eq!(erase(&quarantine, all_of("d")).await.unwrap(), 3);
     drop(quarantine);
     assert_eq!(ids(&open(folder.path()), Filter::default()).await, [6]);
 }

@@ -11,6 +11,7 @@
 //!   versions stay, and a retention that is made longer would bring these back.
 //! - The table's log is taken from before the files are chosen until the view lacks them, so no compaction and no
 //!   flush is in between: a compaction that read such a file finds it gone and gives up.
+//! - What was dropped stays so everywhere, also in last values ([`crate::last_value`]).
 //! - Nothing is dropped by a retention that is not durable, or of which a later change may have been lost.
 
 #[cfg(test)]
@@ -27,6 +28,7 @@ use tokio::task::JoinHandle;
 use crate::cluster::{self, Lease};
 use crate::engine::Shared;
 use crate::error::Result;
+use crate::last_value;
 use crate::model::{DataFile, FilePlace, TableId, Timestamp};
 
 /// How often the job looks for files that have expired. A row is hidden before; only disk waits for it.
@@ -130,7 +132,7 @@ async fn drop_expired(shared: &Arc<Shared>, id: TableId, now: Timestamp) -> Resu
     dropped
 }
 
-async fn drop_files(shared: &Shared, id: TableId, now: Timestamp, lease: &Lease) -> Result<Dropped> {
+async fn drop_files(shared: &Arc<Shared>, id: TableId, now: Timestamp, lease: &Lease) -> Result<Dropped> {
     let schema = shared.schema(id)?;
     let Some(mut table) = shared.tables.take(&schema).await? else { return Ok(Dropped::default()) };
     let files = {
@@ -142,11 +144,16 @@ async fn drop_files(shared: &Shared, id: TableId, now: Timestamp, lease: &Lease)
     if files.is_empty() || !shared.definitions.retentions_are_durable() {
         return Ok(Dropped::default());
     }
+    last_value::forget_dropped(shared, id, &files).await?;
     fail::fail_point!("expired-before-commit");
     if !lease.is_held() {
+        last_value::make_anew(shared, id);
         return Ok(Dropped::default());
     }
-    table.retire(&files, shared.tables.app_id()).await?;
+    if let Err(error) = table.retire(&files, shared.tables.app_id()).await {
+        last_value::make_anew(shared, id);
+        return Err(error);
+    }
     fail::fail_point!("expired-after-commit");
     shared.view.change(id, |view| {
         view.files.retain(|file| !files.iter().any(|expired| Arc::ptr_eq(expired, file)));
@@ -165,6 +172,7 @@ async fn drop_files(shared: &Shared, id: TableId, now: Timestamp, lease: &Lease)
         "files that have expired are dropped"
     );
     shared.expired.lock().add(dropped);
+    last_value::forget_dropped(shared, id, &files).await?;
     Ok(dropped)
 }
 

@@ -375,7 +375,7 @@ fn short(hash: u64) -> u32 {
 }
 
 /// A kept hash as a map wants it, whose lowest and highest bits must both differ.
-fn spread(hash: u32) -> u64 {
+pub(crate) fn spread(hash: u32) -> u64 {
     u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 

@@ -62,8 +62,8 @@ pub(super) fn decode(segment: u64, bytes: &[u8]) -> Option<Frame<'_>> {
     })
 }
 
-/// Whether a valid frame with a number above `last` begins anywhere in `bytes` after the first byte.
-pub(super) fn later_frame(segment: u64, last: u64, bytes: &[u8]) -> Option<u64> {
+/// The first valid frame with a number above `last` that begins in `bytes` after the first byte: where, and its number.
+pub(super) fn later_frame(segment: u64, last: u64, bytes: &[u8]) -> Option<(usize, u64)> {
     // The number is looked at first: almost no offset has a plausible one, so few checksums are computed.
     let plausible = last..=last.saturating_add((bytes.len() / HEADER_BYTES) as u64 + 1);
     (1..bytes.len().saturating_sub(HEADER_BYTES - 1)).find_map(|at| {
@@ -71,7 +71,7 @@ pub(super) fn later_frame(segment: u64, last: u64, bytes: &[u8]) -> Option<u64> 
         if number <= last || !plausible.contains(&number) {
             return None;
         }
-        decode(segment, bytes.get(at..)?).map(|frame| frame.number)
+        decode(segment, bytes.get(at..)?).map(|frame| (at, frame.number))
     })
 }
 

@@ -29,7 +29,8 @@
 //! - STREAM-2: numbers are contiguous from 1 within what is kept, across segments too. A bad frame with a valid
 //!   later frame behind it, or in a segment that is not the last, is damage: opening fails. Any other bad bytes
 //!   at the end are a torn tail: cut and synced before the next append. (Damage inside the very last frame
-//!   cannot be told from a torn tail.)
+//!   cannot be told from a torn tail.) An owner that can do without what is lost opens it [all the
+//!   same](Stream::open_tolerant).
 //! - STREAM-3: a failed write is undone, and the stream goes on; after a failed sync, or when a write cannot be
 //!   undone, the stream takes no more records until it is opened again.
 //! - STREAM-4: only whole segments go, oldest first, never the one being written, and never a record at or
@@ -40,7 +41,7 @@ mod freeze;
 mod reader;
 mod segment;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -117,6 +118,8 @@ impl Default for StreamOptions {
 pub struct Stream {
     folder: PathBuf,
     options: StreamOptions,
+    /// Whether its readers go on behind damage.
+    tolerant: bool,
     inner: Mutex<Inner>,
 }
 
@@ -143,6 +146,29 @@ impl Stream {
             refuse_gap(&folder, segments.back().map(Segment::next), *first)?;
             segments.push_back(Segment::check(&folder, *first, i + 1 == firsts.len())?);
         }
+        Self::of(folder, options, segments)
+    }
+
+    /// As [`open`](Self::open), but damaged records keep nobody from the others: readers give an [`Error::Damaged`] in
+    /// their place and go on. Returns what is damaged. Its owner should [begin a segment](Self::begin_segment), write what
+    /// is left of the older ones again, and remove them.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn open_tolerant(folder: impl Into<PathBuf>, options: StreamOptions) -> Result<(Self, Vec<Error>)> {
+        let folder = folder.into();
+        make_folder(&folder)?;
+        let (mut segments, mut damages) = (VecDeque::new(), Vec::new());
+        let firsts = segment::list(&folder)?;
+        for (i, first) in firsts.iter().enumerate() {
+            let (segment, damage) = Segment::tolerate(&folder, *first, firsts.get(i + 1).copied())?;
+            segments.push_back(segment);
+            damages.extend(damage);
+        }
+        Ok((Self { tolerant: true, ..Self::of(folder, options, segments)? }, damages))
+    }
+
+    fn of(folder: PathBuf, options: StreamOptions, mut segments: VecDeque<Segment>) -> Result<Self> {
         let (last, file) = match segments.pop_back() {
             Some(last) => {
                 let file = last.open_for_append(&folder)?;
@@ -151,7 +177,8 @@ impl Stream {
             None => segment::create(&folder, 1)?,
         };
         segments.push_back(last);
-        Ok(Self { folder, options, inner: Mutex::new(Inner { segments, file, poisoned: None }) })
+        let inner = Mutex::new(Inner { segments, file, poisoned: None });
+        Ok(Self { folder, options, tolerant: false, inner })
     }
 
     /// Appends a record; it is durable on return. `now` is the wall-clock time, for the retention by age.
@@ -200,7 +227,8 @@ impl Stream {
     pub fn read(&self, position: RecordNumber) -> Reader {
         let segments =
             self.inner.lock().segments.iter().filter(|s| s.next() > position.0 + 1).copied().collect();
-        Reader::new(self.folder.clone(), segments, position)
+        let reader = Reader::new(self.folder.clone(), segments, position);
+        if self.tolerant { reader.tolerant() } else { reader }
     }
 
     /// Lets the next record begin a segment, so that those before it can go without it.

@@ -6,7 +6,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use super::{frame, sync_folder};
+use super::{frame, refuse_gap, sync_folder};
 use crate::error::{Error, Result};
 
 const MAGIC: &[u8; 8] = b"BBSTRM01";
@@ -68,7 +68,7 @@ impl Segment {
         }
         let lost = segment.next();
         let extent = match frame::later_frame(first, lost - 1, rest) {
-            Some(later) => format!("records {lost} to {} are", later.saturating_sub(1)),
+            Some((_, later)) => format!("records {lost} to {} are", later.saturating_sub(1)),
             None if is_last => return Ok((segment, rest.len())),
             None => format!("record {lost} and those after it in this segment are"),
         };
@@ -77,6 +77,35 @@ impl Segment {
             path.display(),
             segment.bytes
         )))
+    }
+
+    /// As [`check`](Self::check), of a segment that may be damaged: what is readable is found by whoever reads it. Its
+    /// numbers go up to the segment that `following` begins, or to its last whole frame. Returns what is damaged.
+    pub(super) fn tolerate(
+        folder: &Path,
+        first: u64,
+        following: Option<u64>,
+    ) -> Result<(Self, Option<Error>)> {
+        let damage = match Self::check(folder, first, following.is_none()) {
+            Ok(segment) => {
+                match following.map_or(Ok(()), |next| refuse_gap(folder, Some(segment.next()), next)) {
+                    Ok(()) => return Ok((segment, None)),
+                    Err(gap) => gap,
+                }
+            }
+            Err(damage @ Error::Damaged(_)) => damage,
+            Err(error) => return Err(error),
+        };
+        let path = path(folder, first);
+        let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
+        let (mut rest, mut next) = (bytes.as_slice(), first);
+        while let Some((at, number)) = frame::later_frame(first, next - 1, rest) {
+            (rest, next) = (rest.get(at..).unwrap_or_default(), number + 1);
+        }
+        // A number that was given is not given again: so a segment without a whole frame had one.
+        let records = following.unwrap_or(next.max(first + 1)) - first;
+        let segment = Self { records, bytes: bytes.len() as u64, newest: i64::MAX, first };
+        Ok((segment, Some(damage)))
     }
 
     /// The segment's file, at its end.
@@ -92,6 +121,15 @@ impl Segment {
         let file = File::open(&path).map_err(Error::io("open", &path))?;
         file.take(self.bytes).read_to_end(&mut bytes).map_err(Error::io("read", &path))?;
         check_header(&path, self.first, &bytes)?;
+        Ok(bytes.split_off(HEADER_BYTES.min(bytes.len())))
+    }
+
+    /// As [`read`](Self::read), whatever the header is.
+    pub(super) fn read_tolerantly(&self, folder: &Path) -> Result<Vec<u8>> {
+        let path = path(folder, self.first);
+        let mut bytes = Vec::new();
+        let file = File::open(&path).map_err(Error::io("open", &path))?;
+        file.take(self.bytes).read_to_end(&mut bytes).map_err(Error::io("read", &path))?;
         Ok(bytes.split_off(HEADER_BYTES.min(bytes.len())))
     }
 

@@ -12,15 +12,15 @@ const NOW: Timestamp = Timestamp::from_nanos(1_000_000_000_000);
 
 /// Failpoints are the process's: with them, these tests take turns.
 #[cfg(feature = "failpoints")]
-fn alone() -> fail::FailScenario<'static> {
+pub(crate) fn alone() -> fail::FailScenario<'static> {
     fail::FailScenario::setup()
 }
 
 #[cfg(not(feature = "failpoints"))]
-struct Alone;
+pub(crate) struct Alone;
 
 #[cfg(not(feature = "failpoints"))]
-fn alone() -> Alone {
+pub(crate) fn alone() -> Alone {
     Alone
 }
 
@@ -227,4 +227,58 @@ fn a_full_disk_leaves_no_trace_and_a_failed_sync_ends_the_stream() {
     drop(stream);
     let found = read(&open(folder.path()).unwrap(), 0);
     assert_eq!(found[..2], expected(1..=2));
+}
+
+#[test]
+fn a_tolerant_reader_passes_over_damage_of_any_byte_and_numbers_go_on() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let (bytes, offsets) = written(folder.path(), 6);
+    for at in 0..offsets[5] {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 0x10;
+        fs::write(segment(folder.path(), 1), &damaged).unwrap();
+        let (stream, damages) = Stream::open_tolerant(folder.path(), StreamOptions::default()).unwrap();
+        assert_eq!(damages.len(), 1, "byte {at}");
+        let (found, lost): (Vec<_>, Vec<_>) = stream.read(RecordNumber::START).partition(Result::is_ok);
+        let found: Vec<_> = found.into_iter().flatten().map(|r| (r.number.get(), r.payload)).collect();
+        let hit = offsets.iter().rposition(|offset| *offset <= at).map(|record| record as u64 + 1);
+        let expected: Vec<_> =
+            expected(1..=6).into_iter().filter(|(number, _)| Some(*number) != hit).collect();
+        assert_eq!(found, expected, "byte {at}");
+        assert_eq!(lost.len(), usize::from(hit.is_some()), "byte {at}");
+        assert_eq!(stream.append(&payload(7), NOW).unwrap().get(), 7);
+        assert_eq!(stream.read(RecordNumber::new(6)).last().unwrap().unwrap().payload, payload(7));
+    }
+}
+
+#[test]
+fn a_tolerant_reader_passes_over_a_segment_that_is_gone_or_has_no_whole_record() {
+    let _alone = alone();
+    let one_each = StreamOptions { segment_bytes: 1, ..StreamOptions::default() };
+    let numbers = |stream: &Stream| {
+        let records = stream.read(RecordNumber::START).flatten();
+        records.map(|record| record.number.get()).collect::<Vec<_>>()
+    };
+    for damage in 1..=4 {
+        let folder = tempfile::tempdir().unwrap();
+        let stream = Stream::open(folder.path(), one_each).unwrap();
+        (1..=4).for_each(|i| assert_eq!(stream.append(&payload(i + 3), NOW).unwrap().get(), i));
+        drop(stream);
+        let path = segment(folder.path(), damage);
+        match damage {
+            2 => fs::remove_file(&path).unwrap(),
+            _ => fs::write(&path, [0xFF; 60]).unwrap(),
+        }
+        assert_eq!(Stream::open(folder.path(), one_each).unwrap_err().kind(), ErrorKind::Damaged);
+        let (stream, damages) = Stream::open_tolerant(folder.path(), one_each).unwrap();
+        assert_eq!(damages.len(), 1, "segment {damage}");
+        let expected: Vec<_> = (1..=4).filter(|number| *number != damage).collect();
+        assert_eq!(numbers(&stream), expected);
+        stream.begin_segment().unwrap();
+        assert_eq!(stream.append(&payload(5), NOW).unwrap().get(), 5, "segment {damage}");
+        stream.remove_before(RecordNumber::new(5)).unwrap();
+        drop(stream);
+        assert_eq!(numbers(&Stream::open(folder.path(), one_each).unwrap()), [5]);
+    }
 }

@@ -97,3 +97,12 @@ async fn the_native_path_deletes_by_table_and_tags() {
     assert_eq!(left(&stand, "room").await, rows(&[("b", 1)]));
     assert_eq!(left(&stand, "other").await, rows(&[("a", 1)]));
 }
+
+#[test]
+fn a_delete_whose_kept_lines_are_left_says_so_in_a_header() {
+    let left = ingest::intake::Deleted { lines_left: Some("no\nroom".into()) };
+    let answer = deletes::done(&left);
+    assert_eq!(answer.status(), 204);
+    assert!(answer.headers()["x-busbar-warning"].to_str().unwrap().ends_with("no room"));
+    assert!(deletes::done(&ingest::intake::Deleted::default()).headers().is_empty());
+}

@@ -3,7 +3,7 @@
 use storage::model::FieldValue;
 use storage::quarantine::{Filter, LineId, NotKept, Quarantine, QuarantineConfig};
 
-use super::super::Replayed;
+use super::super::{Deleted, Replayed};
 use super::*;
 
 const WIDE: i64 = (1 << 53) + 1;
@@ -189,4 +189,103 @@ async fn when_the_disk_keeps_nothing_no_id_is_claimed_and_the_good_lines_are_sto
     let written = node.write("t v=\"a\" 3\nt v=4 4").await.unwrap();
     assert_eq!((written.rows, written.rejected[0].kept), (1, Some(Err(NotKept::Failed))));
     assert_eq!(node.rows("t").rows(), 2);
+}
+
+fn deletion(host: &str) -> DeleteRequest {
+    let database = DatabaseName::new("db").unwrap();
+    let tags = vec![TagTest::is("a", host)];
+    DeleteRequest { database, table: Some("t".into()), times: TimeRange::ALL, tags }
+}
+
+#[tokio::test]
+async fn a_delete_that_is_refused_leaves_the_kept_lines_where_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = node(folder.path()).await;
+    node.write("t,a=x v=1 1\nt,a=x v=\"text\" 2").await.unwrap();
+    // So many deletes wait for files that there is no room for another.
+    let many = (0..storage::limits::DELETES_PER_TABLE).map(|_| node.intake.delete(deletion("nobody")));
+    assert!(futures::future::join_all(many).await.iter().all(Result::is_ok));
+    let refused = node.intake.delete(deletion("x")).await;
+    assert!(matches!(refused, Err(WriteError::Busy { .. })), "{refused:?}");
+    assert_eq!(kept(&node).await.len(), 1);
+    node.engine.flush().await.unwrap();
+    assert_eq!(node.intake.delete(deletion("x")).await.unwrap(), Deleted::default());
+    assert_eq!(kept(&node).await.len(), 0);
+}
+
+#[tokio::test]
+async fn a_delete_is_done_and_says_so_when_the_quarantine_fails_and_nothing_is_replayed_then() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = node(folder.path()).await;
+    node.write("t,a=x v=1 1\nt,a=x v=\"text\" 2").await.unwrap();
+    let (lines, away) = (folder.path().join("quarantine/lines"), folder.path().join("quarantine/away"));
+    std::fs::rename(&lines, &away).unwrap();
+    let deleted = node.intake.delete(deletion("x")).await.unwrap();
+    assert!(deleted.lines_left.is_some());
+    assert_eq!((node.visible("t"), quarantine(&node).faults()[1]), (0, ("erasure", 1)));
+    node.intake.replay(Filter::default(), None, 10).await.unwrap_err();
+    std::fs::rename(&away, &lines).unwrap();
+    assert_eq!(node.intake.replay(Filter::default(), None, 10).await.unwrap(), Replayed::default());
+    assert_eq!(kept(&node).await, []);
+}
+
+#[tokio::test]
+async fn a_replayed_line_sets_what_is_missing_and_replaces_nothing_that_was_written_since() {
+    let folder = tempfile::tempdir().unwrap();
+    let before = node(folder.path()).await;
+    before.write("t,a=x v=1 1").await.unwrap();
+    let body = "t,a=x v=\"late\",s=\"late\" 7\nt,a=x v=\"late\",s=\"late\" 8\nt,a=x v=\"late\" 9";
+    before.write(body).await.unwrap();
+    drop(before);
+
+    // An engine begun anew, where the field may be text: in files, in memory, and nowhere.
+    let node = node(folder.path()).await;
+    node.write("t,a=x v=\"new\" 7").await.unwrap();
+    node.engine.flush().await.unwrap();
+    node.write("t,a=x v=\"new\" 8\nt,a=y v=\"new\" 9").await.unwrap();
+    let replayed = node.intake.replay(Filter::default(), None, 10).await.unwrap();
+    assert_eq!(replayed, Replayed { stored: 3, refused: 0, last: Some(LineId::new(3)) });
+    assert_eq!(kept(&node).await, []);
+    let schema = node.schema("t");
+    let texts = |rows: &SortedRows, name: &str| {
+        let column = schema.fields[schema.field(name).unwrap()].narrow.id;
+        let values = rows.fields.iter().find(|field| field.column == column).unwrap();
+        let values = values.values.as_string::<i32>();
+        rows.times.iter().copied().zip(values.iter().map(|v| v.map(str::to_owned))).collect::<Vec<_>>()
+    };
+    let text = |text: &str| Some(text.to_owned());
+    let rows = node.rows("t");
+    let expected = [(7, None), (8, text("new")), (9, text("late")), (9, text("new"))];
+    assert_eq!(texts(&rows, "v"), expected, "the value at 7 is in a file");
+    let expected = [(7, text("late")), (8, text("late")), (9, None), (9, None)];
+    assert_eq!(texts(&rows, "s"), expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_writes_while_lines_are_replayed_wins() {
+    let folder = tempfile::tempdir().unwrap();
+    let before = node(folder.path()).await;
+    before.write("t,a=x v=1 1").await.unwrap();
+    let body: Vec<_> = (0..200).map(|time| format!("t,a=x v=\"late\" {time}")).collect();
+    before.write(&body.join("\n")).await.unwrap();
+    drop(before);
+    let node = node(folder.path()).await;
+    node.write("t,a=y v=\"\" 1").await.unwrap();
+    let writing = async {
+        for time in 0..200 {
+            node.write(&format!("t,a=x v=\"new\" {time}")).await.unwrap();
+        }
+    };
+    let replaying = async {
+        let mut left = 200;
+        // Overtaken too often, a replay says that it is busy, and is sent again.
+        while left > 0 {
+            let replayed = node.intake.replay(Filter::default(), None, 7).await.unwrap_or_default();
+            left -= replayed.stored;
+        }
+    };
+    futures::future::join(writing, replaying).await;
+    let rows = node.rows("t");
+    let values = rows.fields[0].values.as_string::<i32>();
+    assert_eq!(values.iter().flatten().filter(|value| *value == "new").count(), 200);
 }

@@ -222,6 +222,14 @@ fn definition(cursor: &mut Cursor<'_>) -> Result<Definition> {
         definition_kind::TABLE_RETENTION => {
             Definition::TableRetention { table: TableId::new(cursor.u32()?), retention: retention(cursor)? }
         }
+        definition_kind::TABLE_RETENTION_KNOWN => Definition::TableRetentionKnown {
+            table: TableId::new(cursor.u32()?),
+            lost: SeriesId::new(cursor.u32()?),
+        },
+        definition_kind::DATABASE_RETENTION_KNOWN => Definition::DatabaseRetentionKnown {
+            database: DatabaseName::new(cursor.text()?)?,
+            lost: SeriesId::new(cursor.u32()?),
+        },
         definition_kind::TABLE_FOLDER => {
             Definition::TableFolder { table: TableId::new(cursor.u32()?), folder: cursor.text()?.into() }
         }

@@ -97,6 +97,11 @@ fn definitions() -> Vec<Definition> {
         },
         Definition::TableRetention { table, retention: Retention::from_nanos(3_600_000_000_007) },
         Definition::TableRetention { table, retention: None },
+        Definition::TableRetentionKnown { table, lost: SeriesId::new(9) },
+        Definition::DatabaseRetentionKnown {
+            database: DatabaseName::new("db/rp").unwrap(),
+            lost: SeriesId::new(u32::MAX),
+        },
         Definition::TableFolder { table, folder: "db/t.shared".into() },
         Definition::Table {
             id: TableId::new(8),

@@ -263,6 +263,18 @@ fn put_definition(out: &mut Vec<u8>, definition: &Definition) -> Result<()> {
             put_retention(out, *retention);
             Ok(())
         }
+        Definition::TableRetentionKnown { table, lost } => {
+            out.push(definition_kind::TABLE_RETENTION_KNOWN);
+            out.extend_from_slice(&table.get().to_le_bytes());
+            out.extend_from_slice(&lost.get().to_le_bytes());
+            Ok(())
+        }
+        Definition::DatabaseRetentionKnown { database, lost } => {
+            out.push(definition_kind::DATABASE_RETENTION_KNOWN);
+            put_text(out, database.as_str())?;
+            out.extend_from_slice(&lost.get().to_le_bytes());
+            Ok(())
+        }
         Definition::TableFolder { table, folder } => {
             out.push(definition_kind::TABLE_FOLDER);
             out.extend_from_slice(&table.get().to_le_bytes());

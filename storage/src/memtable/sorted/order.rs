@@ -29,14 +29,15 @@ pub(super) fn order(chunks: &[Arc<Chunk>], index: &SeriesIndex, filter: RowFilte
     if !u32::try_from(rows).is_ok_and(|rows| rows < NO_PLACE) {
         return Err(Error::Internal("memtables with 4 billion rows".into()));
     }
-    let Counts { numbers, seen, mut rows_of, of_rows: mut places } = Counts::of(chunks, rows, filter.times);
+    let Counts { mut numbers, seen, mut rows_of, of_rows: mut places } =
+        Counts::of(chunks, rows, filter.times);
     let table = chunks.first().map(|chunk| chunk.batch.table).unwrap_or_default();
     // Whoever wants all times looks at all of a memtable, as every flush does.
     let series = index.in_order(table, &seen, filter.times == TimeRange::ALL)?;
     let (mut keys, mut ends) = (Vec::with_capacity(series.len()), Vec::with_capacity(series.len()));
     let mut end = 0;
     for series in series {
-        let number = numbers.get(series.id.get()).wrapping_sub(1);
+        let number = numbers.get_mut(series.id.get()).wrapping_sub(1);
         let Some(next) = rows_of.get_mut(number as usize) else { continue };
         if (filter.series)(&series) {
             let start = end;
@@ -143,8 +144,7 @@ fn place_of(position: usize) -> u32 {
 
 /// The series of the rows.
 struct Counts {
-    /// By id the number of a series, counted from 1; 0 for one that has no row.
-    numbers: Paged<u32>,
+    numbers: Numbers,
     /// The ids that occur, in order of appearance.
     seen: Vec<u32>,
     /// How many rows each of them has.
@@ -153,12 +153,41 @@ struct Counts {
     of_rows: Vec<u32>,
 }
 
+/// By id the number of a series, counted from 1; 0 for one that has no row.
+#[derive(Default)]
+struct Numbers {
+    /// Those of ids from here on, if so many lie side by side that they are worth an array.
+    first: u32,
+    dense: Vec<u32>,
+    sparse: Paged<u32>,
+}
+
+/// Ids of so many per row are close enough for an array.
+const IDS_PER_ROW: usize = 4;
+
+impl Numbers {
+    fn of(chunks: &[Arc<Chunk>], rows: usize) -> Self {
+        let ids = || chunks.iter().flat_map(|chunk| chunk.batch.series.iter().copied());
+        let (first, last) = ids().fold((u32::MAX, 0), |(first, last), id| (first.min(id), last.max(id)));
+        let span = last.checked_sub(first).map_or(0, |span| span as usize + 1);
+        let dense = if span <= rows * IDS_PER_ROW { vec![0; span] } else { Vec::new() };
+        Self { first, dense, sparse: Paged::default() }
+    }
+
+    fn get_mut(&mut self, id: u32) -> &mut u32 {
+        match self.dense.get_mut(id.wrapping_sub(self.first) as usize) {
+            Some(number) => number,
+            None => self.sparse.get_mut(id),
+        }
+    }
+}
+
 impl Counts {
     /// The series of the rows within `times`.
     fn of(chunks: &[Arc<Chunk>], rows: usize, times: TimeRange) -> Self {
         let (min, max) = (times.min.nanos(), times.max.nanos());
         let (mut seen, mut rows_of) = (Vec::new(), Vec::<u32>::new());
-        let mut numbers = Paged::<u32>::default();
+        let mut numbers = Numbers::of(chunks, rows);
         let mut of_rows = Vec::with_capacity(rows);
         for chunk in chunks {
             for (&series, &time) in chunk.batch.series.iter().zip(chunk.batch.times.iter()) {

@@ -1,5 +1,6 @@
 //! Puts the values of a field at the places of their rows, in order of arrival.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -10,7 +11,7 @@ use arrow::compute::interleave;
 use arrow::datatypes::{Float64Type, Int64Type, UInt64Type};
 
 use super::Chunk;
-use super::order::{NO_PLACE, Order};
+use super::order::Order;
 use crate::error::{Error, Result};
 use crate::model::{FieldColumn, FieldSchema, FieldType, PhysicalColumn};
 
@@ -48,9 +49,8 @@ fn numbers<T: ArrowPrimitiveType>(
     order: &Order,
     columns: &[Option<ArrayRef>],
 ) -> Result<Option<ArrayRef>> {
-    let read = |array: &ArrayRef| array.as_primitive_opt::<T>().cloned();
-    let scattered = scatter(chunks, order, columns, T::default_value(), read, |array, row| {
-        array.values().get(row).copied().unwrap_or_default()
+    let scattered = scatter(chunks, order, columns, T::default_value(), |array| {
+        Some(Cow::Borrowed(array.as_primitive_opt::<T>()?.values()))
     })?;
     let array = |(values, nulls): (Vec<T::Native>, _)| PrimitiveArray::<T>::try_new(values.into(), nulls);
     Ok(scattered.map(array).transpose()?.map(|array| Arc::new(array) as ArrayRef))
@@ -58,20 +58,20 @@ fn numbers<T: ArrowPrimitiveType>(
 
 /// A field of booleans. `None` when there is no value.
 fn booleans(chunks: &[Arc<Chunk>], order: &Order, columns: &[Option<ArrayRef>]) -> Result<Option<ArrayRef>> {
-    let read = |array: &ArrayRef| array.as_boolean_opt().cloned();
-    let scattered = scatter(chunks, order, columns, false, read, |array, row| array.value(row))?;
+    let scattered = scatter(chunks, order, columns, false, |array| {
+        Some(array.as_boolean_opt()?.values().iter().collect())
+    })?;
     Ok(scattered.map(|(values, nulls)| Arc::new(BooleanArray::new(values.into(), nulls)) as ArrayRef))
 }
 
 /// Puts each value at its place, a later one over an earlier one. Gives the values of all points and where there are
 /// any, if not everywhere; `None` when there is no value.
-fn scatter<A: Array, V: Copy>(
+fn scatter<V: Copy>(
     chunks: &[Arc<Chunk>],
     order: &Order,
     columns: &[Option<ArrayRef>],
     nothing: V,
-    read: impl Fn(&ArrayRef) -> Option<A>,
-    value: impl Fn(&A, usize) -> V,
+    read: impl Fn(&ArrayRef) -> Option<Cow<'_, [V]>>,
 ) -> Result<Option<(Vec<V>, Option<NullBuffer>)>> {
     let mut values = vec![nothing; order.points()];
     // Kept only when some row has no value: usually every row has one.
@@ -79,15 +79,21 @@ fn scatter<A: Array, V: Copy>(
     let mut valid = if everywhere { Vec::new() } else { vec![false; order.points()] };
     for ((_, places), column) in order.places_of(chunks).zip(columns) {
         let Some(column) = column else { continue };
-        let column = read(column).ok_or_else(wrong_type)?;
-        let nulls = column.nulls().filter(|nulls| nulls.null_count() > 0);
-        for (row, place) in places.iter().enumerate().take(column.len()) {
-            if nulls.is_some_and(|nulls| nulls.is_null(row)) {
-                continue;
+        let of_chunk = read(column).ok_or_else(wrong_type)?;
+        let of_chunk = places.iter().zip(of_chunk.iter());
+        match column.nulls().filter(|nulls| nulls.null_count() > 0) {
+            None => of_chunk.for_each(|(place, value)| put(&mut values, *place, *value)),
+            Some(nulls) => {
+                for ((place, value), _) in of_chunk.zip(nulls).filter(|(_, is_valid)| *is_valid) {
+                    put(&mut values, *place, *value);
+                }
             }
-            put(&mut values, *place, value(&column, row));
-            if !everywhere {
-                put(&mut valid, *place, true);
+        }
+        if !everywhere {
+            for (row, place) in places.iter().enumerate().take(column.len()) {
+                if column.is_valid(row) {
+                    put(&mut valid, *place, true);
+                }
             }
         }
     }
@@ -147,11 +153,9 @@ fn gather(arrays: &[Option<ArrayRef>], winners: &[Winner], number: u8) -> Result
     Ok(Some(interleave(&sources, &indices)?))
 }
 
-/// Sets the value at a place; a row without a place is not wanted.
+/// Sets the value at a place. A row that is not wanted has one that is not there.
 fn put<T>(values: &mut [T], place: u32, value: T) {
-    if place != NO_PLACE
-        && let Some(slot) = values.get_mut(place as usize)
-    {
+    if let Some(slot) = values.get_mut(place as usize) {
         *slot = value;
     }
 }

@@ -8,7 +8,7 @@ fn a_row_group_that_is_ended_early_gives_back_its_memory_and_changes_no_row() {
     let path = |name: &str| folder.path().join(name);
     let times: Vec<i64> = (0..4_000).map(|i| i * 1_000_000_007).collect();
     let all = rows(&times);
-    write(&LocalDisk, &path("whole.parquet"), &schema(), &all).unwrap();
+    write(&LocalDisk, &path("whole.parquet"), &schema(), &all, TimeRange::ALL).unwrap();
     let of = |device: &str| {
         let kept = |key: &SeriesKey, times: &[i64]| {
             (key.tag(0) == Some(device)).then_some(0..times.len()).into_iter().collect()

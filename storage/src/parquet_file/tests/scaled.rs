@@ -30,7 +30,7 @@ fn bytes_of_a_row(scale: Option<Scale>, rows: &SortedRows) -> f64 {
     let mut schema = schema();
     schema.fields[0].narrow.scale = scale;
     let path = folder.path().join("x.parquet");
-    let written = write(&LocalDisk, &path, &schema, rows).unwrap();
+    let written = write(&LocalDisk, &path, &schema, rows, TimeRange::ALL).unwrap();
     f64::from(u32::try_from(written.bytes).unwrap()) / rows.rows() as f64
 }
 

@@ -3,8 +3,9 @@
 //! They are built with the feature `failpoints`.
 #![cfg(feature = "failpoints")]
 
-use super::{Filter, NotKept, alone, ids, keep, line, open};
+use super::{Filter, NotKept, all_of, erase, has_bytes, ids, keep, line, open};
 use crate::quarantine::LineId;
+use crate::stream::tests::alone;
 
 #[tokio::test]
 async fn a_full_disk_keeps_nothing_and_claims_nothing_and_afterwards_it_goes_on() {
@@ -62,4 +63,29 @@ async fn a_rewrite_that_was_cut_off_loses_and_doubles_nothing() {
         assert_eq!(ids(&copy, Filter::default()).await, expected, "{point}");
         assert_eq!(copy.size().0, 19);
     }
+}
+
+#[tokio::test]
+async fn an_erasure_that_a_full_disk_keeps_back_is_made_good_before_anything_is_replayed() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let quarantine = open(folder.path());
+    // The lines cannot be taken out, or they are out and the rest cannot be written again.
+    for (failing, text) in [("1*return", "gone-1"), ("1*off->1*return", "gone-2")] {
+        keep(&quarantine, vec![line("d", "m", text), line("e", "m", "stays")]).await;
+        fail::cfg("stream-write", failing).unwrap();
+        erase(&quarantine, all_of("d")).await.unwrap_err();
+        assert!(has_bytes(folder.path(), text));
+        fail::cfg("stream-write", "1*return").unwrap();
+        let refused = quarantine.replay_turn().await;
+        assert!(refused.is_err(), "a line of a deleted row could be stored");
+        fail::remove("stream-write");
+        drop(quarantine.replay_turn().await.unwrap());
+        let of_d = Filter { database: Some("d".into()), ..Filter::default() };
+        assert_eq!(ids(&quarantine, of_d).await, [0; 0]);
+        assert!(!has_bytes(folder.path(), text) && has_bytes(folder.path(), "stays"));
+    }
+    assert_eq!(quarantine.faults()[1], ("erasure", 4));
+    drop(quarantine);
+    assert_eq!(ids(&open(folder.path()), Filter::default()).await, [2, 4]);
 }

@@ -1,0 +1,136 @@
+//! The rows of the next row group: tags as runs, everything else where it is.
+
+use std::ops::Range;
+
+use arrow::array::{Array, ArrayRef, UInt64Array, new_null_array};
+use arrow::compute::take;
+use arrow::datatypes::FieldRef;
+
+use super::tags::TagColumn;
+use crate::error::Result;
+use crate::layout::{self, Part, StoredColumn};
+use crate::model::FieldColumn;
+use crate::rows::SortedRows;
+use crate::series::SeriesKey;
+
+/// Rows that wait to be encoded.
+#[derive(Debug, Default)]
+pub(super) struct RowGroup {
+    rows: usize,
+    bytes: usize,
+    pub(super) tags: Vec<TagColumn>,
+    batches: Vec<Batch>,
+    /// Rows of the batch that is being added.
+    picked: Vec<Range<usize>>,
+}
+
+/// Some rows of a batch.
+#[derive(Debug)]
+struct Batch {
+    /// All of them, without their keys.
+    rows: SortedRows,
+    picked: Vec<Range<usize>>,
+    count: usize,
+}
+
+/// Rows of one column that stand in one batch.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum ColumnPart<'a> {
+    /// Times in nanoseconds.
+    Times(&'a [i64], &'a [Range<usize>]),
+    /// Values, some of which may be null, and what of them the column holds.
+    Values(&'a ArrayRef, &'a [Range<usize>], Part),
+    /// So many rows without a value.
+    Nothing(usize),
+}
+
+impl RowGroup {
+    pub(super) fn new(tags: usize) -> Self {
+        Self { tags: std::iter::repeat_with(TagColumn::default).take(tags).collect(), ..Self::default() }
+    }
+
+    /// Number of rows.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Bytes of the rows, roughly.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Adds rows of a series, of the batch that [`end_batch`](Self::end_batch) will name.
+    pub(super) fn push(&mut self, key: &SeriesKey, rows: Range<usize>) {
+        self.rows += rows.len();
+        let mut present = key.tag_bytes().peekable();
+        for (position, tag) in self.tags.iter_mut().enumerate() {
+            let value = present.next_if(|(tag, _)| *tag == position).map(|(_, value)| value);
+            tag.push(value, rows.len());
+        }
+        match self.picked.last_mut() {
+            Some(last) if last.end == rows.start => last.end = rows.end,
+            _ => self.picked.push(rows),
+        }
+    }
+
+    /// Says of which batch the rows were that were added since the last one.
+    pub(super) fn end_batch(&mut self, batch: &SortedRows) {
+        let picked = std::mem::take(&mut self.picked);
+        let count = picked.iter().map(Range::len).sum();
+        if count == 0 {
+            return;
+        }
+        let of_fields = |field: &FieldColumn| field.values.to_data().get_slice_memory_size().unwrap_or(0);
+        let bytes: usize = batch.fields.iter().map(of_fields).sum();
+        self.bytes += bytes / batch.rows().max(1) * count + count * size_of::<i64>();
+        let rows =
+            SortedRows { times: batch.times.clone(), fields: batch.fields.clone(), ..SortedRows::default() };
+        self.batches.push(Batch { rows, picked, count });
+    }
+
+    /// Empties it, and keeps the memory of its tags for the next one.
+    pub(super) fn clear(&mut self) {
+        (self.rows, self.bytes) = (0, 0);
+        self.tags.iter_mut().for_each(TagColumn::clear);
+        self.batches.clear();
+    }
+
+    /// The parts of a column of a field; of one of times without it.
+    pub(super) fn parts(&self, stored: Option<&StoredColumn>) -> impl Iterator<Item = ColumnPart<'_>> {
+        let stored = stored.map(|stored| (stored.column, stored.part));
+        self.batches.iter().map(move |Batch { rows, picked, count }| match stored {
+            None => ColumnPart::Times(&rows.times, picked),
+            Some((column, part)) => match rows.fields.iter().find(|field| field.column == column) {
+                Some(field) => ColumnPart::Values(&field.values, picked, part),
+                None => ColumnPart::Nothing(*count),
+            },
+        })
+    }
+}
+
+impl ColumnPart<'_> {
+    /// As the crate's writers take it. Times are nanoseconds below the microsecond to them, and no column of theirs
+    /// holds a part of a field's values.
+    ///
+    /// # Errors
+    /// [`Error::Arrow`](crate::Error::Arrow) when values cannot be gathered.
+    pub(super) fn column(self, field: &FieldRef) -> Result<ArrayRef> {
+        match self {
+            Self::Times(times, picked) => {
+                let times = picked.iter().flat_map(|rows| times.get(rows.clone()).unwrap_or_default());
+                Ok(layout::stored_remainders(times.copied()))
+            }
+            Self::Values(values, picked, _) => {
+                let picked = match picked {
+                    [rows] => values.slice(rows.start, rows.len()),
+                    _ => {
+                        let rows = picked.iter().cloned().flatten().map(|row| row as u64);
+                        take(values, &UInt64Array::from_iter_values(rows), None)?
+                    }
+                };
+                layout::stored_values(&picked)
+            }
+            Self::Nothing(rows) => Ok(new_null_array(field.data_type(), rows)),
+        }
+    }
+}
