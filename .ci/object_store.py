@@ -229,7 +229,8 @@ class Engine:
         status, text = self.query(q)
         assert status == 200, f"{status} {text}"
         row = json.loads(text)[0]
-        return row["n"], row["d"], row["s"] or 0
+        # JSON leaves out what is null.
+        return row["n"], row["d"], row.get("s") or 0
 
     def staged(self):
         return [name for name in os.listdir(os.path.join(self.data, "staged")) if name.endswith(".json")]
