@@ -45,6 +45,10 @@ bytes = "32MiB"
 
 [disk]
 max_bytes = "{disk}"
+
+[cluster]
+shared = true
+refresh = "1s"
 """
 
 
@@ -204,6 +208,17 @@ class Engine:
         url = f"http://127.0.0.1:{self.http}/api/v2/write?bucket=db&precision=s"
         return self.ask(urllib.request.Request(url, data=lines.encode(), method="POST"))
 
+    def delete(self, predicate):
+        url = f"http://127.0.0.1:{self.http}/api/v2/delete?bucket=db"
+        body = {"start": "1970-01-01T00:00:00Z", "stop": "2100-01-01T00:00:00Z", "predicate": predicate}
+        data, headers = json.dumps(body).encode(), {"Content-Type": "application/json"}
+        return self.ask(urllib.request.Request(url, data=data, headers=headers, method="POST"))
+
+    def columns(self, table):
+        status, text = self.query(f"select column_name from information_schema.columns where table_name = '{table}'")
+        assert status == 200, f"{status} {text}"
+        return {row["column_name"] for row in json.loads(text)}
+
     def query(self, q):
         return self.get("/api/v3/query_sql?" + urllib.parse.urlencode({"db": "db", "q": q, "format": "json"}))
 
@@ -214,7 +229,8 @@ class Engine:
         status, text = self.query(q)
         assert status == 200, f"{status} {text}"
         row = json.loads(text)[0]
-        return row["n"], row["d"], row["s"] or 0
+        # JSON leaves out what is null.
+        return row["n"], row["d"], row.get("s") or 0
 
     def staged(self):
         return [name for name in os.listdir(os.path.join(self.data, "staged")) if name.endswith(".json")]
@@ -242,12 +258,17 @@ class Writer:
     """Writes numbered points to two tables, each until it is acknowledged."""
 
     def __init__(self, engine, name):
-        self.engine, self.name, self.next, self.refused = engine, name, 0, 0
+        self.engine, self.name, self.next, self.refused, self.columns = engine, name, 0, 0, 0
+
+    def column(self, i):
+        """A field that is new now and then: the same name with another type on each node."""
+        value = f"{i}i" if self.name == "one" else f"{i}.5"
+        return f",new{self.columns}={value}" if self.columns else ""
 
     def batch(self, rows=200):
         numbers = range(self.next, self.next + rows)
         lines = "\n".join(
-            f"{table},writer={self.name},n={i % 50} i={i}i,text=\"row {i}\" {1_760_000_000 + i * 7}"
+            f"{table},writer={self.name},n={i % 50} i={i}i,text=\"row {i}\"{self.column(i)} {1_760_000_000 + i * 7}"
             for table in ("t", "u")
             for i in numbers
         )
@@ -259,9 +280,12 @@ class Writer:
             assert status in (429, 503), f"{status} {text}"
         return status, text
 
-    def write_for(self, seconds, pause=0.02):
-        end = time.monotonic() + seconds
+    def write_for(self, seconds, pause=0.02, columns=0):
+        """With `columns`, a new one every so many seconds."""
+        end, next_column = time.monotonic() + seconds, time.monotonic()
         while time.monotonic() < end:
+            if columns and time.monotonic() > next_column:
+                self.columns, next_column = self.columns + 1, time.monotonic() + columns
             self.batch()
             time.sleep(pause)
 
@@ -283,6 +307,17 @@ class Rig:
         for table in ("t", "u"):
             found = engine.totals(table, writer.name)
             assert found == writer.expected(), f"{table}: {found}, not {writer.expected()}"
+
+    def is_exact(self, engine, writer):
+        return all(engine.totals(table, writer.name) == writer.expected() for table in ("t", "u"))
+
+    def s3_objects(self, part):
+        text = self.s3.request("GET", f"/{BUCKET}?list-type=2&prefix={urllib.parse.quote(PREFIX + '/db/')}")[1].decode()
+        keys = [urllib.parse.unquote(key.split("</Key>")[0]) for key in text.split("<Key>")[1:]]
+        return [key for key in keys if part in key]
+
+    def s3_files(self, table):
+        return [key for key in self.s3_objects(".parquet") if f"/db/{table}." in key]
 
     def stop(self):
         self.one.kill()
@@ -400,7 +435,8 @@ def a_start_without_the_store_waits_and_goes_on(rig):
 def two_engines_write_the_same_tables(rig):
     rig.two.start()
     rig.proxy.percent = 5
-    threads = [threading.Thread(target=w.write_for, args=(max(8, rig.arguments.minutes * 60),)) for w in rig.writers]
+    seconds = max(8, rig.arguments.minutes * 60)
+    threads = [threading.Thread(target=w.write_for, args=(seconds, 0.02, max(2, seconds / 30))) for w in rig.writers]
     [thread.start() for thread in threads]
     [thread.join() for thread in threads]
     for engine, writer in zip((rig.one, rig.two), rig.writers):
@@ -408,10 +444,61 @@ def two_engines_write_the_same_tables(rig):
         rig.exact(engine, writer)
     rig.proxy.percent = 0
     for engine in (rig.one, rig.two):
+        for writer in rig.writers:
+            until("each sees what the other has flushed", 60, lambda: rig.is_exact(engine, writer))
+    assert rig.one.columns("t") == rig.two.columns("t")
+    newest = {f"new{max(writer.columns for writer in rig.writers)}"}
+    assert newest <= rig.one.columns("t"), f"{newest} is missing"
+    for engine in (rig.one, rig.two):
         engine.stop()
         engine.start()
         for writer in rig.writers:
             rig.exact(engine, writer)
+
+
+def both_engines_merge_files_and_none_is_lost(rig):
+    files = lambda: len(rig.s3_files("t"))
+    rig.one.flushed()
+    rig.two.flushed()
+    for round in range(12):
+        for writer in rig.writers:
+            writer.batch(20)
+            writer.engine.flushed()
+    for engine in (rig.one, rig.two):
+        for writer in rig.writers:
+            until("all rows are seen", 60, lambda: rig.is_exact(engine, writer))
+    assert files() > 0 and rig.s3_objects("_busbar/lease/"), "no lease was asked for"
+
+
+def without_the_store_known_columns_are_taken_and_new_ones_refused(rig):
+    rig.proxy.away = True
+    until("the store is missed", 60, lambda: rig.one.write("t,writer=x brand_new=1i 1")[0] == 503)
+    status, text = rig.one.write("t,writer=x brand_new=1i 1")
+    assert status == 503 and "column" in text, f"{status} {text}"
+    status, text = rig.writers[0].batch()
+    assert status == 204, f"{status} {text}"
+    rig.proxy.away = False
+    until("the column is born", 60, lambda: rig.one.write("t,writer=x brand_new=1i 1")[0] == 204)
+    until("the other engine has it", 60, lambda: "brand_new" in rig.two.columns("t"))
+
+
+def a_delete_on_one_engine_is_final_on_the_other(rig):
+    gone = Writer(rig.two, "gone")
+    gone.batch()
+    rig.two.flushed()
+    gone.batch()
+    status, text = rig.one.delete('writer="gone"')
+    assert status == 204, f"{status} {text}"
+    none = (0, 0, 0)
+    until("the other has heard of it", 60, lambda: all(rig.two.totals(t, "gone") == none for t in ("t", "u")))
+    rig.two.flushed()
+    rig.two.kill()
+    rig.two.start()
+    for engine in (rig.one, rig.two):
+        for table in ("t", "u"):
+            until("nothing is back", 30, lambda: engine.totals(table, "gone") == none)
+        for writer in rig.writers:
+            until("the others stay", 60, lambda: rig.is_exact(engine, writer))
 
 
 def another_engine_reads_the_union_from_s3(rig):
@@ -431,7 +518,7 @@ def another_engine_reads_the_union_from_s3(rig):
         found = table.to_pyarrow_table(columns=["writer", "i"]).to_pydict()
         points = list(zip(found["writer"], found["i"]))
         expected = {(w.name, i) for w in rig.writers for i in range(w.next)}
-        mine = [point for point in points if point[0] != "small"]
+        mine = [point for point in points if point[0] in {w.name for w in rig.writers}]
         assert len(mine) == len(set(mine)), "a row is there twice"
         assert set(mine) == expected, f"{len(expected - set(mine))} rows are missing"
 
@@ -460,6 +547,9 @@ CHECKS = [
     a_full_disk_budget_refuses_and_takes_again,
     a_start_without_the_store_waits_and_goes_on,
     two_engines_write_the_same_tables,
+    both_engines_merge_files_and_none_is_lost,
+    without_the_store_known_columns_are_taken_and_new_ones_refused,
+    a_delete_on_one_engine_is_final_on_the_other,
     another_engine_reads_the_union_from_s3,
     no_upload_is_left,
 ]

@@ -354,6 +354,7 @@ pub(crate) fn engine_config(config: &Config, memory: &MemoryPlan) -> Result<Engi
         memory_limit: memory.memtables,
         series_memory: memory.series,
         consumers: vec![rules::CONSUMER],
+        cluster: config.cluster(),
         compaction: config.compaction(memory),
         last_values: LastValuesConfig { max_bytes: memory.last_values, ..LastValuesConfig::default() },
         vacuum: config.vacuum(),

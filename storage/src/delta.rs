@@ -8,12 +8,13 @@
 //! 2. Put the next log entry, only if nobody else has put one of that number.
 //! 3. After any error, even "exists already", read the log again and begin at 1: the put may have worked.
 //!
-//! Invariants: the store is durable on return, so a returned commit survives a power cut. One process commits
-//! to a table at a time (others may read). Columns are only ever added. What Delta Lake's own fields cannot
+//! Invariants: the store is durable on return, so a returned commit survives a power cut. Of several processes that
+//! commit to a table one wins, and the others begin again on top of what it committed. Columns are only ever added. What Delta Lake's own fields cannot
 //! say of a file, its `tags` say: the range of sequences, exact times, number of rows, checksum.
 
 mod action;
 mod attested;
+mod followed;
 mod history;
 mod parts;
 mod retire;
@@ -39,12 +40,13 @@ use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use url::Url;
 
+pub(crate) use self::followed::is_unanswered;
 pub(crate) use self::parts::parts_of_version;
-pub(crate) use self::tables::TableLogs;
+pub(crate) use self::tables::{TableLogs, TakenLog};
 use crate::clock;
 use crate::engine::hold::Hold;
 use crate::error::{Error, Result};
-use crate::layout::{DATE_COLUMN, delta_schema};
+use crate::layout::{DATE_COLUMN, delta_schema, is_described};
 use crate::model::{DataFile, Sequence, TableSchema};
 
 /// Commits between two checkpoints: opening a table reads at most so many small objects beside the checkpoint,
@@ -60,6 +62,10 @@ const LOG_RETENTION: &str = "interval 7 days";
 
 /// The table property with the unit of its partitions: the name of the partition column does not say it.
 const PARTITION: &str = "busbar.partition";
+
+/// The table properties with its names: the folder has them cut and escaped.
+const DATABASE: &str = "busbar.database";
+const TABLE: &str = "busbar.table";
 
 /// The table property with the version of Busbar's schema.
 const SCHEMA_VERSION: &str = "busbar.schemaVersion";
@@ -127,6 +133,8 @@ impl TableLog {
             ("delta.dataSkippingNumIndexedCols", "-1".to_owned()),
             (PARTITION, schema.partition.as_str().to_owned()),
             (SCHEMA_VERSION, schema.version.to_string()),
+            (DATABASE, schema.database.to_string()),
+            (TABLE, schema.name.to_string()),
         ];
         let table = CreateBuilder::new()
             .with_log_store(Arc::clone(&log_store))
@@ -234,8 +242,8 @@ impl TableLog {
     }
 
     /// Puts `added`, which hold the same rows or those that are not deleted, in the place of `removed`, in one step.
-    /// `false` when a file of `removed` is not in the table any more and `added` are not in it either: another process
-    /// was faster.
+    /// `false` when a file of `removed` is not in the table any more and `added` are not in it either, or another process
+    /// has put a file between them (SEQ-2): it was faster.
     ///
     /// # Errors
     /// [`Error::Delta`] when the store cannot be written or read: it may have happened, and may be tried again.
@@ -257,7 +265,7 @@ impl TableLog {
             if is_done {
                 break;
             }
-            if !removed.iter().all(|file| live.contains(&file.path)) {
+            if !removed.iter().all(|file| live.contains(&file.path)) || !self.are_closed(removed)? {
                 return Ok(false);
             }
             let now_ms = now_ms();
@@ -342,17 +350,30 @@ impl TableLog {
     fn grown(&self, schema: &TableSchema) -> Result<Option<Metadata>> {
         let known = self.state.schema();
         let mut columns: Vec<_> = known.fields().cloned().collect();
+        let mut is_grown = false;
         for wanted in delta_schema(schema)?.fields() {
             match known.field(wanted.name()) {
-                None => columns.push(wanted.clone()),
-                Some(known) if known.data_type() == wanted.data_type() => {}
+                None => {
+                    columns.push(wanted.clone());
+                    is_grown = true;
+                }
+                // Columns of before say nothing of what they are.
+                Some(known) if known.data_type() == wanted.data_type() => {
+                    if !is_described(known)
+                        && is_described(wanted)
+                        && let Some(column) = columns.iter_mut().find(|it| it.name() == wanted.name())
+                    {
+                        column.clone_from(wanted);
+                        is_grown = true;
+                    }
+                }
                 Some(known) => {
                     let (name, was, is) = (wanted.name(), known.data_type(), wanted.data_type());
                     return Err(Error::Internal(format!("the column {name} was {was} and is now {is}")));
                 }
             }
         }
-        if columns.len() == known.fields().len() {
+        if !is_grown {
             return Ok(None);
         }
         let grown = StructType::try_new(columns).map_err(DeltaTableError::from)?;

@@ -9,6 +9,7 @@
 //! (`time`, remainder) is the order by nanoseconds. A column that a file lacks is null in each of its rows.
 //! What [`physical_batch`] made, [`logical_batch`] gives back exactly.
 
+mod described;
 mod logical;
 mod partition;
 mod physical;
@@ -25,6 +26,8 @@ use deltalake_core::kernel::{DataType as DeltaType, StructField, StructType};
 use object_store::path::Path;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use self::described::Meaning;
+pub(crate) use self::described::{Described, described, is_described};
 pub use self::logical::{logical_batch, stored_columns};
 pub use self::partition::{partition_of, partition_times, span_of, span_times};
 pub use self::physical::{physical_batch, stored_remainders, stored_times, stored_values};
@@ -64,11 +67,13 @@ pub fn stored_schema(schema: &TableSchema) -> SchemaRef {
 /// # Errors
 /// [`Error::Delta`] when Delta Lake refuses it, which would be a fault of the stored names.
 pub fn delta_schema(schema: &TableSchema) -> Result<StructType> {
-    let mut columns: Vec<StructField> =
-        schema.tags.iter().map(|tag| StructField::nullable(&*tag.stored_name, DeltaType::STRING)).collect();
+    let tags = schema.tags.iter();
+    let mut columns: Vec<StructField> = tags
+        .map(|tag| Meaning::Tag.of(&tag.name, StructField::nullable(&*tag.stored_name, DeltaType::STRING)))
+        .collect();
     columns.push(StructField::not_null(TIME_COLUMN, DeltaType::TIMESTAMP));
     columns.push(StructField::nullable(REMAINDER_COLUMN, DeltaType::SHORT));
-    for column in schema.fields.iter().flat_map(|field| field.columns()) {
+    for (field, column) in schema.fields.iter().flat_map(|field| field.columns().map(move |it| (field, it))) {
         for stored in parts_of(column) {
             let delta_type = match stored.part {
                 Part::Exact(scale) => {
@@ -76,7 +81,12 @@ pub fn delta_schema(schema: &TableSchema) -> Result<StructType> {
                 }
                 Part::All | Part::Other(_) => delta_type(column.field_type)?,
             };
-            columns.push(StructField::nullable(stored.field.name(), delta_type));
+            let meaning = match stored.part {
+                Part::Other(_) => Meaning::Rest,
+                Part::All | Part::Exact(_) if column.id == field.narrow.id => Meaning::Field,
+                Part::All | Part::Exact(_) => Meaning::Wide,
+            };
+            columns.push(meaning.of(&field.name, StructField::nullable(stored.field.name(), delta_type)));
         }
     }
     columns.push(StructField::nullable(DATE_COLUMN, DeltaType::DATE));
@@ -91,8 +101,18 @@ pub fn delta_schema(schema: &TableSchema) -> Result<StructType> {
 /// them) decode a `%` in a table's path once too often and then do not find the table.
 #[must_use]
 pub fn table_folder(schema: &TableSchema) -> Path {
+    if let Some(folder) = &schema.folder {
+        return Path::from(&**folder);
+    }
     let (database, table) = (folder_name(schema.database.as_str()), folder_name(schema.name.as_str()));
     Path::from(format!("{database}/{table}.{:x}", schema.id.get()))
+}
+
+/// The folder of a table that is born shared: every node that knows its names finds it. Names that are cut to the same
+/// text are kept apart by the checksum of both.
+pub(crate) fn shared_folder(database: &str, table: &str) -> Path {
+    let checksum = crc32c::crc32c(format!("{database}\0{table}").as_bytes());
+    Path::from(format!("{}/{}.s{checksum:08x}", folder_name(database), folder_name(table)))
 }
 
 fn folder_name(name: &str) -> String {

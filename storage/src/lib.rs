@@ -9,6 +9,7 @@
 pub mod backup;
 pub mod catalog;
 pub mod clock;
+pub mod cluster;
 pub mod compaction;
 pub mod delta;
 pub mod disk;

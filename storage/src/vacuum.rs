@@ -5,6 +5,9 @@
 //!    versions are kept, and what a staged file on its way to the table is called.
 //! 3. Of the rest each is looked at once more, and removed if it is still as old.
 //!
+//! Where nodes share a table one of them does this, and asks before each removal whether it still may. What left a table lately
+//! stays for `min_age` at least: another node may be reading it.
+//!
 //! Invariant (TXN-3): an object without a reference that is younger than [`VacuumConfig::min_age`] stays: a flush puts
 //! its files again at each try, and commits at once after.
 
@@ -12,6 +15,7 @@
 mod tests;
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryStreamExt;
@@ -19,11 +23,13 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt};
 
 use crate::clock;
+use crate::cluster::{self, Lease};
 use crate::engine::Shared;
 use crate::error::Result;
 use crate::flush;
 use crate::layout::{DATE_COLUMN, table_folder};
 use crate::model::{FilePlace, TableSchema};
+use crate::tombstone::swept;
 
 /// What is kept.
 #[derive(Debug, Clone)]
@@ -51,23 +57,45 @@ pub struct Vacuumed {
 }
 
 /// Removes what nothing can want from the folders of all tables.
-pub(crate) async fn run(shared: &Shared) -> Result<Vacuumed> {
+pub(crate) async fn run(shared: &Arc<Shared>) -> Result<Vacuumed> {
     let mut removed = Vacuumed::default();
     let Some(_right) = shared.holds.try_remove() else {
         tracing::debug!("nothing is removed while a backup copies");
         return Ok(removed);
     };
     for schema in shared.catalog.all_tables() {
-        for object in unreferenced(shared, &schema).await? {
-            if is_still(shared, &object).await? {
-                shared.table_store.delete(&object.location).await?;
-                tracing::debug!(path = %object.location, "an object that no table wants is removed");
-                removed.objects += 1;
-                removed.bytes += object.size;
-            }
-        }
+        let Some(lease) = cluster::take_turn(shared, schema.id).await? else { continue };
+        let done = of_table(shared, &schema, &lease, &mut removed).await;
+        lease.release().await;
+        done?;
     }
     Ok(removed)
+}
+
+/// Removes what nothing can want from the folder of a table, as long as the lease holds.
+pub(crate) async fn of_table(
+    shared: &Shared,
+    schema: &TableSchema,
+    lease: &Lease,
+    removed: &mut Vacuumed,
+) -> Result<()> {
+    for object in unreferenced(shared, schema).await? {
+        if is_still(shared, &object).await? && lease.is_held() {
+            shared.table_store.delete(&object.location).await?;
+            tracing::debug!(path = %object.location, "an object that no table wants is removed");
+            removed.objects += 1;
+            removed.bytes += object.size;
+        }
+    }
+    if shared.cluster.is_shared()
+        && let Some(table) = shared.tables.take(schema).await?
+    {
+        for bytes in swept::sweep(shared, schema, &table, lease).await? {
+            removed.objects += 1;
+            removed.bytes += bytes;
+        }
+    }
+    Ok(())
 }
 
 /// The objects of a table that are old enough and wanted by nothing.
@@ -86,9 +114,15 @@ async fn unreferenced(shared: &Shared, schema: &TableSchema) -> Result<Vec<Objec
     if listed.is_empty() {
         return Ok(listed);
     }
-    let Some(table) = shared.tables.take(schema).await? else { return Ok(Vec::new()) };
+    let Some(mut table) = shared.tables.take(schema).await? else { return Ok(Vec::new()) };
+    let mut keep_replaced = config.keep_replaced;
+    if shared.cluster.is_shared() {
+        // Others commit what was put before it was listed.
+        table.refresh(shared.tables.app_id()).await?;
+        keep_replaced = keep_replaced.max(config.min_age);
+    }
     let mut wanted: HashSet<Path> = table.files()?.into_iter().map(|file| file.path).collect();
-    wanted.extend(table.replaced_since(before(config.keep_replaced)).await?);
+    wanted.extend(table.replaced_since(before(keep_replaced)).await?);
     let snapshot = shared.view.snapshot();
     let files = snapshot.table(schema.id).map(|view| view.files.as_slice()).unwrap_or_default();
     // A merge whose commit was answered by silence is in the table, and its inputs are what queries still read.

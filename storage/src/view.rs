@@ -8,13 +8,14 @@
 //! A delete seals the memtables of its tables when it is applied, so a memtable holds rows of before or of after it
 //! (DEL-1); what it sealed waits here for the next flush.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
 
+use crate::cluster::refresh::Deletes;
 use crate::memtable::{Memtable, SealedMemtable};
-use crate::model::{Change, DataFile, Delete, FrameNumber, Sequence, TableId, TimeRange};
+use crate::model::{Change, DataFile, Delete, FilePlace, FrameNumber, Sequence, TableId, TimeRange};
 use crate::series::SeriesPin;
 use crate::tombstone::{Tombstone, Tombstones};
 
@@ -26,6 +27,8 @@ pub struct View {
     sealed_by_deletes: Mutex<SealedTables>,
     /// Files that tables do not have any more, as long as a snapshot may read them.
     gone: Mutex<Vec<Weak<DataFile>>>,
+    /// Whether other nodes have the same tables.
+    is_shared: bool,
 }
 
 /// Sealed memtables, in the order of their seals.
@@ -164,7 +167,8 @@ impl TableView {
 
     /// Whether a delete may hide rows of anything here. The active memtable has none that are older than a delete.
     fn needs(&self, tombstone: &Tombstone) -> bool {
-        self.files.iter().any(|file| tombstone.touches(file))
+        tombstone.is_owed()
+            || self.files.iter().any(|file| tombstone.touches(file))
             || self.sealed.iter().any(|sealed| tombstone.touches_sealed(sealed))
     }
 
@@ -176,10 +180,25 @@ impl TableView {
     /// Adds a delete, unless it hides nothing here or is known.
     pub(crate) fn add_tombstone(&mut self, tombstone: Arc<Tombstone>) {
         let place = self.tombstones.partition_point(|other| other.sequence < tombstone.sequence);
-        let is_known = self.tombstones.get(place).is_some_and(|other| other.sequence == tombstone.sequence);
+        let is_known = self.tombstones.iter().any(|other| other.is(&tombstone));
         if !is_known && self.needs(&tombstone) {
             self.tombstones.insert(place, tombstone);
         }
+    }
+
+    /// Adds files, so that all stand in the order in which later ones win: by their upper ends.
+    pub(crate) fn add_files(&mut self, files: impl IntoIterator<Item = Arc<DataFile>>) {
+        self.files.extend(files);
+        self.files.sort_by_key(|file| file.sequences.max);
+    }
+
+    /// Where a delete of which this node heard stands between the rows in memory and one of this sequence: the sequence
+    /// before the delete. It happens when the log is read again, and to rows that were on their way when it was heard of.
+    fn crossed(&self, sequence: Sequence) -> Option<Sequence> {
+        let oldest = self.active.sequences()?.min;
+        let between = |it: &&Arc<Tombstone>| it.is_heard() && oldest < it.sequence && it.sequence <= sequence;
+        let last = self.tombstones.iter().rev().find(between)?;
+        Some(Sequence::new(last.sequence.get().saturating_sub(1)))
     }
 
     /// Seals the active memtable at `sequence`; `None` when it has no rows.
@@ -195,6 +214,11 @@ impl TableView {
 }
 
 impl View {
+    /// The view of a node that shares its tables, if `is_shared`.
+    pub(crate) fn shared_by_nodes(is_shared: bool) -> Self {
+        Self { is_shared, ..Self::default() }
+    }
+
     /// All tables as of now.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
@@ -221,6 +245,11 @@ impl View {
                 Change::Rows(rows) if rows.rows() == 0 => {}
                 Change::Rows(rows) => {
                     let table = Arc::make_mut(state.tables.entry(rows.table).or_default());
+                    if let Some(before) = table.crossed(sequence)
+                        && let Some(sealed) = table.seal(before)
+                    {
+                        self.sealed_by_deletes.lock().push((rows.table, sealed));
+                    }
                     if table.active.is_empty() {
                         table.active_since = frame;
                     }
@@ -240,6 +269,9 @@ impl View {
         // The rows of its own batch are younger; so what is sealed reaches up to the sequence before (TXN-1).
         let before = Sequence::new(sequence.get().saturating_sub(1));
         for id in &delete.tables {
+            if self.is_shared {
+                state.tables.entry(*id).or_default();
+            }
             let Some(table) = state.tables.get_mut(id) else { continue };
             let table = Arc::make_mut(table);
             if table.active.times().is_some_and(|times| times.overlaps(&delete.times))
@@ -248,7 +280,7 @@ impl View {
                 self.sealed_by_deletes.lock().push((*id, sealed));
             }
             // One of its own: each table keeps an object of it.
-            table.add_tombstone(Arc::new(Tombstone::new(sequence, delete)));
+            table.add_tombstone(Arc::new(Tombstone::new(sequence, delete).for_others(self.is_shared)));
         }
     }
 
@@ -293,6 +325,59 @@ impl View {
             .partition(|it| !is_found(it) || table.needs(it));
         table.tombstones = needed;
         settled
+    }
+
+    /// Seals rows that are older than a delete of which this node has heard, where no younger row has done it: when the log
+    /// was read again.
+    pub(crate) fn seal_before_heard(&self) {
+        let mut guard = self.state.write();
+        let state = Arc::make_mut(&mut guard);
+        for (id, table) in &mut state.tables {
+            if let Some(before) = table.crossed(Sequence::new(u64::MAX))
+                && let Some(sealed) = Arc::make_mut(table).seal(before)
+            {
+                self.sealed_by_deletes.lock().push((*id, sealed));
+            }
+        }
+    }
+
+    /// Shows a table as its log has it now, `files`, with the deletes of which there are objects, some of which this node hears of now; returns the files that it has no
+    /// more. Staged files stay but for those that `is_published`.
+    pub(crate) fn refresh(
+        &self,
+        id: TableId,
+        files: Vec<DataFile>,
+        is_published: impl Fn(&DataFile) -> bool,
+        deletes: &Deletes,
+    ) -> Vec<Arc<DataFile>> {
+        let mut guard = self.state.write();
+        let state = Arc::make_mut(&mut guard);
+        let now = state.sequence;
+        let table = Arc::make_mut(state.tables.entry(id).or_default());
+        let (staged, known): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut table.files).into_iter().partition(|file| file.place == FilePlace::Staged);
+        let mut known: HashMap<_, _> = known.into_iter().map(|file| (file.path.clone(), file)).collect();
+        let of_table =
+            files.into_iter().map(|file| known.remove(&file.path).unwrap_or_else(|| Arc::new(file)));
+        let files: Vec<_> = staged.into_iter().filter(|file| !is_published(file)).chain(of_table).collect();
+        table.files = files;
+        // Two nodes may give one sequence: then names decide, which begin with the node (SEQ-3).
+        table.files.sort_by(|a, b| (a.sequences.max, &a.path).cmp(&(b.sequences.max, &b.path)));
+        for tombstone in &deletes.heard {
+            let is_older = table.active.sequences().is_some_and(|rows| rows.min < tombstone.sequence);
+            if is_older
+                && table.active.times().is_some_and(|times| times.overlaps(&tombstone.times))
+                && let Some(sealed) = table.seal(now)
+            {
+                self.sealed_by_deletes.lock().push((id, sealed));
+            }
+            table.add_tombstone(Arc::new(tombstone.heard_at(Sequence::new(now.get() + 1))));
+        }
+        // A file may have come late, of which a delete hides rows that had settled here.
+        for tombstone in deletes.objects.values() {
+            table.add_tombstone(Arc::new(tombstone.heard_at(tombstone.sequence)));
+        }
+        known.into_values().collect()
     }
 
     /// Notes files that have left a table's view.

@@ -165,7 +165,7 @@ impl Building {
         };
         match self.catalog.apply(&change).unwrap() {
             Applied::Schema(schema) => schema,
-            Applied::Stale => panic!("stale"),
+            Applied::Stale | Applied::Unborn => panic!("stale"),
         }
     }
 

@@ -12,7 +12,7 @@ use super::{Auto, ByteSize, Config, ConfigError, MemoryPlan, Span};
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Compaction {
-    /// Whether files are merged, and dropped when they have expired. Of several nodes with the same tables only one may.
+    /// Whether files are merged, and dropped when they have expired. Nodes that share tables take turns.
     pub enabled: bool,
     /// Files of this size are large enough.
     pub target_bytes: ByteSize,

@@ -6,6 +6,7 @@
 //! - a [`Config`] that came from [`load()`] has passed [`Config::check`];
 //! - what is printed never holds a secret.
 
+mod cluster;
 mod compaction;
 mod last_values;
 mod load;
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+pub use cluster::Cluster;
 pub use compaction::Compaction;
 pub use last_values::LastValues;
 pub use load::{ConfigError, load};
@@ -73,6 +75,8 @@ pub struct Config {
     pub disk: Disk,
     /// Where tables are.
     pub store: Store,
+    /// Nodes with the same tables.
+    pub cluster: Cluster,
     /// How files are merged.
     pub compaction: Compaction,
     /// Last values.
@@ -231,6 +235,7 @@ impl Default for Config {
             flush: Flush::default(),
             disk: Disk::default(),
             store: Store::default(),
+            cluster: Cluster::default(),
             compaction: Compaction::default(),
             last_values: LastValues::default(),
             quarantine: Quarantine::default(),
@@ -345,6 +350,7 @@ impl Config {
                 self.disk.max_bytes, self.log.segment_bytes
             ));
         }
+        self.check_cluster()?;
         self.check_compaction()?;
         self.retention()?;
         for (key, count) in

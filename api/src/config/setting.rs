@@ -322,13 +322,31 @@ pub const SETTINGS: &[Setting] = &[
         "Local cache of the files of a remote store."
     ),
     setting!(
+        "cluster.shared",
+        "BUSBAR_CLUSTER_SHARED",
+        "cluster-shared",
+        "BOOL",
+        "false",
+        cluster.shared,
+        "Whether other processes have the tables of store.url too."
+    ),
+    setting!(
+        "cluster.refresh",
+        "BUSBAR_CLUSTER_REFRESH",
+        "cluster-refresh",
+        "SPAN",
+        "\"5s\"",
+        cluster.refresh,
+        "How often a table is asked for what they have committed."
+    ),
+    setting!(
         "compaction.enabled",
         "BUSBAR_COMPACTION_ENABLED",
         "compaction-enabled",
         "BOOL",
         "true",
         compaction.enabled,
-        "Whether small files of tables are merged; of several nodes with the same tables only one may."
+        "Whether small files of tables are merged; nodes that share tables take turns."
     ),
     setting!(
         "compaction.target_bytes",

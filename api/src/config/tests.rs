@@ -68,6 +68,8 @@ fn every_key_can_be_set_by_variable_and_by_flag() {
     for setting in SETTINGS {
         let other = match setting.placeholder {
             "DIR" | "FILE" => "/elsewhere",
+            // Without a store that others reach too it is refused.
+            "BOOL" if setting.key == "cluster.shared" => continue,
             "BOOL" => {
                 if setting.default == "true" {
                     "false"
@@ -156,6 +158,8 @@ fn keys_that_do_not_go_together_are_refused() {
     check(&[("BUSBAR_HTTP_CONNECTIONS", "0")], "http.connections must be at least 1");
     check(&[("BUSBAR_COMPACTION_CPU_PERCENT", "0")], "choose a number from 1 to 100");
     check(&[("BUSBAR_COMPACTION_KEEP_REPLACED", "1m")], "raise compaction.keep_replaced");
+    check(&[("BUSBAR_CLUSTER_SHARED", "true")], "set store.url");
+    check(&[("BUSBAR_CLUSTER_REFRESH", "0s")], "cluster.refresh is 0");
     check(&[("BUSBAR_TOKENS", &format!("a={HASH},a={HASH}"))], "two tokens are called \"a\"");
     check(&[("BUSBAR_TOKENS", &format!("={HASH}"))], "a token must have a name");
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use storage::catalog::Applied;
+use storage::catalog::{Applied, SchemaChange};
 use storage::clock;
 use storage::engine::Engine;
 use storage::limits;
@@ -25,6 +25,8 @@ pub(super) enum Finished {
     Batch(WriteBatch, SeriesPin),
     /// A schema changed since the builder looked at it: build again.
     Stale,
+    /// What is new must be known to other nodes first: make it so, and build again.
+    Unborn(Vec<SchemaChange>),
 }
 
 /// Tags as written: name and value.
@@ -133,13 +135,21 @@ impl<'a> BatchBuilder<'a> {
     /// Defines what is new, and makes the batch.
     pub(super) fn finish(self) -> Result<Finished, WriteError> {
         let mut schemas = Vec::with_capacity(self.tables.len());
+        let mut unborn = Vec::new();
         for table in &self.tables {
             let change = (!table.is_empty()).then(|| table.change(self.database)).flatten();
-            match change.map(|change| self.engine.catalog().apply(&change)).transpose()? {
-                Some(Applied::Schema(schema)) => schemas.push(Some(schema)),
-                Some(Applied::Stale) => return Ok(Finished::Stale),
-                None => schemas.push(table.base.clone()),
+            let Some(change) = change else {
+                schemas.push(table.base.clone());
+                continue;
+            };
+            match self.engine.catalog().apply(&change)? {
+                Applied::Schema(schema) => schemas.push(Some(schema)),
+                Applied::Stale => return Ok(Finished::Stale),
+                Applied::Unborn => unborn.push(change),
             }
+        }
+        if !unborn.is_empty() {
+            return Ok(Finished::Unborn(unborn));
         }
         let mut ids: Vec<SeriesId> = Vec::with_capacity(self.series.len());
         for series in self.series {

@@ -7,7 +7,7 @@ use storage::catalog::{Declared, TableDeclaration};
 use storage::log::encode_batch;
 use storage::model::{DatabaseName, Retention, WriteBatch};
 
-use super::{Intake, WriteError};
+use super::{Intake, WriteError, unborn};
 
 impl Intake {
     /// Makes a database, durably; if it is there, makes sure that it stays.
@@ -39,9 +39,12 @@ impl Intake {
     /// # Errors
     /// Why it could not be declared.
     pub async fn declare_table(&self, declaration: &TableDeclaration) -> Result<Declared, WriteError> {
-        let declared = self.engine.catalog().declare_table(declaration)?;
+        let catalog = self.engine.catalog();
+        let is_known = catalog.table(declaration.database.as_str(), declaration.table.as_str()).is_some();
+        self.engine.bear_declared(declaration).await.map_err(unborn)?;
+        let declared = catalog.declare_table(declaration)?;
         self.sync_definitions().await?;
-        Ok(declared)
+        Ok(Declared { created: !is_known, ..declared })
     }
 
     async fn sync_definitions(&self) -> Result<(), WriteError> {

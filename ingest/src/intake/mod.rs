@@ -3,7 +3,7 @@
 //! 1. The lines (or rows) are decoded into columns against the schemas as they are now; a bad line is set
 //!    aside with its problem and leaves no trace.
 //! 2. New tables, tags, fields and series are defined. If another source changed a schema meanwhile, step 1 is
-//!    done again (KEY-4).
+//!    done again (KEY-4); where nodes share tables, also after they have been told of what is new.
 //! 3. The batch is encoded for the log, pushed into the ring, and awaited.
 //! 4. Of the lines that were set aside, those that may fit later are kept in the quarantine, whole.
 
@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use storage::catalog::SchemaChange;
 use storage::clock;
 use storage::engine::Engine;
 use storage::log::{EncodedBatch, encode_batch};
@@ -119,6 +120,14 @@ pub enum WriteError {
     Storage(#[from] storage::Error),
 }
 
+/// What became of decoding.
+enum Decoded<T> {
+    /// It is decoded.
+    All(T),
+    /// Other nodes must know of this first.
+    Unborn(Vec<SchemaChange>),
+}
+
 /// Takes requests of all sources. Clones are the same intake.
 #[derive(Debug, Clone)]
 pub struct Intake {
@@ -153,10 +162,15 @@ impl Intake {
     /// Why nothing was written.
     pub async fn write_lines(&self, request: LinesRequest) -> Result<Written, WriteError> {
         self.admit(&request.database, request.body.len())?;
-        let large = request.body.len() > INLINE_BODY_BYTES;
-        let own = self.clone();
-        let work = move || own.decode_lines(&request);
-        let (encoded, (mut written, aside)) = if large { unblocked(work).await?? } else { work()? };
+        let request = Arc::new(request);
+        let (encoded, (mut written, aside)) = self
+            .born(|| async {
+                let (own, request) = (self.clone(), Arc::clone(&request));
+                let large = request.body.len() > INLINE_BODY_BYTES;
+                let work = move || own.decode_lines(&request);
+                if large { unblocked(work).await? } else { work() }
+            })
+            .await?;
         // The good lines first: if they are not taken, all of the body comes again.
         self.commit(encoded).await?;
         for (at, kept) in self.keep(aside).await {
@@ -178,7 +192,7 @@ impl Intake {
     ) -> Result<Vec<RejectedRow>, WriteError> {
         self.admit(database, rows.len())?;
         let now = clock::now();
-        let (encoded, (mut rejected, aside)) = self.encode(database, None, |builder| {
+        let fill = |builder: &mut BatchBuilder<'_>| {
             let (mut rejected, mut aside) = (Vec::new(), self.aside(Protocol::Mqtt));
             for (position, row) in rows.iter().enumerate() {
                 if let Err(problem) = builder.add_row(row, now) {
@@ -187,7 +201,9 @@ impl Intake {
                 }
             }
             Ok((rejected, aside))
-        })?;
+        };
+        let (encoded, (mut rejected, aside)) =
+            self.born(|| async { self.encode(database, None, &fill) }).await?;
         self.commit(encoded).await?;
         for (at, kept) in self.keep(aside).await {
             if let Some(row) = rejected.get_mut(at) {
@@ -217,7 +233,7 @@ impl Intake {
     fn decode_lines(
         &self,
         request: &LinesRequest,
-    ) -> Result<(EncodedBatch, (Written, SetAside)), WriteError> {
+    ) -> Result<Decoded<(EncodedBatch, (Written, SetAside))>, WriteError> {
         let now = clock::now();
         let refused_at = request.protocol.refuses_expired().then(|| self.engine.now());
         self.encode(&request.database, refused_at, |builder| {
@@ -255,9 +271,14 @@ impl Intake {
         database: &DatabaseName,
         refused_at: Option<Timestamp>,
         fill: impl Fn(&mut BatchBuilder<'_>) -> Result<T, WriteError>,
-    ) -> Result<(EncodedBatch, T), WriteError> {
-        let ((batch, pin), value) = self.decode(database, refused_at, fill)?;
-        Ok((EncodedBatch { pin: Some(pin), ..encode_batch(batch)? }, value))
+    ) -> Result<Decoded<(EncodedBatch, T)>, WriteError> {
+        match self.decode(database, refused_at, fill)? {
+            Decoded::All(((batch, pin), value)) => {
+                let encoded = EncodedBatch { pin: Some(pin), ..encode_batch(batch)? };
+                Ok(Decoded::All((encoded, value)))
+            }
+            Decoded::Unborn(changes) => Ok(Decoded::Unborn(changes)),
+        }
     }
 
     /// Decodes against the schemas as they are, again if they changed meanwhile. The pin keeps the series of the rows.
@@ -266,13 +287,33 @@ impl Intake {
         database: &DatabaseName,
         refused_at: Option<Timestamp>,
         fill: impl Fn(&mut BatchBuilder<'_>) -> Result<T, WriteError>,
-    ) -> Result<((WriteBatch, SeriesPin), T), WriteError> {
+    ) -> Result<Decoded<((WriteBatch, SeriesPin), T)>, WriteError> {
         for _ in 0..SCHEMA_RETRIES {
             let mut builder = BatchBuilder::new(&self.engine, database, refused_at);
             let value = fill(&mut builder)?;
             match builder.finish()? {
-                Finished::Batch(batch, pin) => return Ok(((batch, pin), value)),
+                Finished::Batch(batch, pin) => return Ok(Decoded::All(((batch, pin), value))),
+                Finished::Unborn(changes) => return Ok(Decoded::Unborn(changes)),
                 Finished::Stale => {}
+            }
+        }
+        Err(WriteError::Busy { retry_after: Duration::from_secs(1) })
+    }
+
+    /// What `decode` makes, as soon as all that is new of it is known to every node that shares the tables (KEY-4). Where
+    /// nothing is shared that is at once.
+    async fn born<T, F>(&self, decode: impl Fn() -> F) -> Result<T, WriteError>
+    where
+        F: Future<Output = Result<Decoded<T>, WriteError>>,
+    {
+        for _ in 0..SCHEMA_RETRIES {
+            match decode().await? {
+                Decoded::All(decoded) => return Ok(decoded),
+                Decoded::Unborn(changes) => {
+                    for change in &changes {
+                        self.engine.bear(change).await.map_err(unborn)?;
+                    }
+                }
             }
         }
         Err(WriteError::Busy { retry_after: Duration::from_secs(1) })
@@ -310,6 +351,15 @@ impl Intake {
             }
         }
     }
+}
+
+/// Other nodes cannot be told of a new table or column while the store does not answer; rows without any go on.
+fn unborn(error: storage::Error) -> WriteError {
+    if matches!(error, storage::Error::ObjectStore(_) | storage::Error::Delta(_)) {
+        let reason = format!("a new table or column cannot be made known to the other nodes: {error}");
+        return WriteError::Unavailable { reason, retry_after: RETRY_AFTER };
+    }
+    WriteError::Storage(error)
 }
 
 /// Runs work that takes long on the blocking pool.

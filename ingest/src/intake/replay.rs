@@ -123,14 +123,17 @@ impl Intake {
         }
         let lines: Arc<[_]> = lines.into();
         for _ in 0..MAX_LOOKS {
-            let (own, database, lines) = (self.clone(), database.clone(), Arc::clone(&lines));
-            let work = move || {
-                let refused_at = refuses_expired.then(|| own.engine.now());
-                own.decode(&database, refused_at, |builder| {
-                    Ok(lines.iter().map(|(_, line)| add(builder, line).err()).collect::<Vec<_>>())
-                })
+            let decode = || async {
+                let (own, database, lines) = (self.clone(), database.clone(), Arc::clone(&lines));
+                let work = move || {
+                    let refused_at = refuses_expired.then(|| own.engine.now());
+                    own.decode(&database, refused_at, |builder| {
+                        Ok(lines.iter().map(|(_, line)| add(builder, line).err()).collect::<Vec<_>>())
+                    })
+                };
+                unblocked(work).await?
             };
-            let ((batch, pin), problems) = unblocked(work).await??;
+            let ((batch, pin), problems) = self.born(decode).await?;
             let (batch, as_of) = self.engine.missing(batch).await?.into_parts();
             if batch.is_empty() && !self.engine.has_pending_definitions() {
                 return Ok(problems);

@@ -1,6 +1,7 @@
 //! Tests of the way from a line to an acknowledgement, over a real engine on a real disk.
 
 mod quarantine;
+mod shared;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};

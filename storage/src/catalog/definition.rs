@@ -106,6 +106,13 @@ pub enum Definition {
         /// The loss.
         lost: SeriesId,
     },
+    /// Where a table lies that nodes share: the same folder for each of them, whatever id it has here.
+    TableFolder {
+        /// The table.
+        table: TableId,
+        /// Its folder in the store of tables.
+        folder: Arc<str>,
+    },
 }
 
 impl Definition {

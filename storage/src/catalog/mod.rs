@@ -8,6 +8,7 @@
 
 mod definition;
 mod properties;
+mod shared;
 mod stored_name;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use parking_lot::RwLock;
 
 pub use definition::{Definition, DefinitionQueue};
 pub use properties::{Declared, TableDeclaration};
+pub(crate) use shared::FoundTable;
 
 use crate::error::{Error, Result};
 use crate::limits;
@@ -33,6 +35,8 @@ use crate::model::{
 pub struct Catalog {
     inner: RwLock<Inner>,
     definitions: Arc<DefinitionQueue>,
+    /// Whether nodes share the tables, so that what is new of them is agreed on first.
+    is_shared: bool,
 }
 
 #[derive(Debug, Default)]
@@ -77,13 +81,22 @@ pub enum Applied {
     Schema(Arc<TableSchema>),
     /// Another source changed the table since: validate again.
     Stale,
+    /// The table is shared by nodes: what is new of it must be [born](crate::engine::Engine::bear) first. Nothing has
+    /// changed.
+    Unborn,
 }
 
 impl Catalog {
     /// An empty catalog that queues its definitions for the log in `definitions`.
     #[must_use]
     pub fn new(definitions: Arc<DefinitionQueue>) -> Self {
-        Self { inner: RwLock::default(), definitions }
+        Self { inner: RwLock::default(), definitions, is_shared: false }
+    }
+
+    /// The catalog of a node that shares its tables, if `is_shared`.
+    #[must_use]
+    pub fn shared_by_nodes(self, is_shared: bool) -> Self {
+        Self { is_shared, ..self }
     }
 
     /// The names of all databases, in order.
@@ -165,12 +178,17 @@ impl Catalog {
         }
         let more = change.tags.len() + change.fields.len() + change.widen.len();
         check_columns(current.as_deref(), &change.table, more)?;
+        if self.is_shared {
+            return Ok(Applied::Unborn);
+        }
         let schema = match current {
             Some(current) => TableSchema::clone(&current),
             None => self.create_table(&mut inner, &change.database, &change.table, Partition::Day)?,
         };
         let given = inner.given_columns.get(&schema.id).copied().unwrap_or(0);
-        let schema = Arc::new(self.add_columns(schema, change, given));
+        let (schema, columns) = grown(schema, change, given);
+        columns.into_iter().for_each(|definition| self.definitions.push(definition));
+        let schema = Arc::new(schema);
         inner.tables.insert(schema.id, Arc::clone(&schema));
         Ok(Applied::Schema(schema))
     }
@@ -251,6 +269,10 @@ impl Catalog {
             Definition::DatabaseRetentionKnown { database, lost } => {
                 Ok(inner.declared_databases.insert(database.clone(), *lost) != Some(*lost))
             }
+            Definition::TableFolder { table, folder } => {
+                let schema = inner.table_mut(*table)?;
+                Ok(schema.folder.replace(Arc::clone(folder)).as_ref() != Some(folder))
+            }
         }
     }
 
@@ -272,6 +294,10 @@ impl Catalog {
                 name: schema.name.clone(),
                 partition: schema.partition,
             });
+            all.extend(schema.folder.iter().map(|folder| {
+                let folder = Arc::clone(folder);
+                Definition::TableFolder { table, folder }
+            }));
             if schema.retention.is_some() {
                 all.push(Definition::TableRetention { table, retention: schema.retention });
             }
@@ -332,43 +358,41 @@ impl Catalog {
         schema.partition = partition;
         Ok(schema)
     }
+}
 
-    /// `given` is the first column that may be given.
-    fn add_columns(&self, mut schema: TableSchema, change: &SchemaChange, given: u16) -> TableSchema {
-        let table = schema.id;
-        for name in &change.tags {
-            let stored_name = stored_name::choose(&schema, name);
-            let tag = TagSchema { name: name.clone(), stored_name };
-            self.definitions.push(Definition::Tag { table, tag: tag.clone() });
-            schema.push_tag(tag);
-        }
-        for (name, field_type) in &change.fields {
-            let column = PhysicalColumn {
-                id: next_column(&schema, given),
-                field_type: *field_type,
-                stored_name: stored_name::choose(&schema, name),
-                scale: None,
-            };
-            self.definitions.push(Definition::Field { table, name: name.clone(), column: column.clone() });
-            schema.push_field(FieldSchema { name: name.clone(), narrow: column, wide: None });
-        }
-        for &position in &change.widen {
-            let Some(field) = schema.fields.get(position).filter(|f| f.wide.is_none()) else { continue };
-            let column = PhysicalColumn {
-                id: next_column(&schema, given),
-                field_type: FieldType::Float,
-                stored_name: stored_name::wide(&field.narrow.stored_name),
-                scale: None,
-            };
-            self.definitions.push(Definition::Widened {
-                table,
-                name: field.name.clone(),
-                column: column.clone(),
-            });
-            schema.widen(position, column);
-        }
-        schema
+/// A table's schema with what a change adds to it, and the definitions of that. `given` is the first column that may be
+/// given.
+fn grown(mut schema: TableSchema, change: &SchemaChange, given: u16) -> (TableSchema, Vec<Definition>) {
+    let table = schema.id;
+    let mut definitions = Vec::new();
+    for name in &change.tags {
+        let stored_name = stored_name::choose(&schema, name);
+        let tag = TagSchema { name: name.clone(), stored_name };
+        definitions.push(Definition::Tag { table, tag: tag.clone() });
+        schema.push_tag(tag);
     }
+    for (name, field_type) in &change.fields {
+        let column = PhysicalColumn {
+            id: next_column(&schema, given),
+            field_type: *field_type,
+            stored_name: stored_name::choose(&schema, name),
+            scale: None,
+        };
+        definitions.push(Definition::Field { table, name: name.clone(), column: column.clone() });
+        schema.push_field(FieldSchema { name: name.clone(), narrow: column, wide: None });
+    }
+    for &position in &change.widen {
+        let Some(field) = schema.fields.get(position).filter(|f| f.wide.is_none()) else { continue };
+        let column = PhysicalColumn {
+            id: next_column(&schema, given),
+            field_type: FieldType::Float,
+            stored_name: stored_name::wide(&field.narrow.stored_name),
+            scale: None,
+        };
+        definitions.push(Definition::Widened { table, name: field.name.clone(), column: column.clone() });
+        schema.widen(position, column);
+    }
+    (schema, definitions)
 }
 
 impl Inner {

@@ -129,15 +129,8 @@ impl Catalog {
             schema.retention = retention;
         }
         let given = inner.given_columns.get(&table).copied().unwrap_or(0);
-        for (name, scale) in fields {
-            let column = PhysicalColumn {
-                id: next_column(&schema, given),
-                field_type: FieldType::Float,
-                stored_name: stored_name::choose(&schema, &name),
-                scale: Some(scale),
-            };
-            self.definitions.push(Definition::Field { table, name: name.clone(), column: column.clone() });
-            schema.push_field(FieldSchema { name, narrow: column, wide: None });
+        for definition in add_scaled(&mut schema, fields, given) {
+            self.definitions.push(definition);
         }
         self.table_is_declared(&mut inner, table);
         let schema = Arc::new(schema);
@@ -146,9 +139,30 @@ impl Catalog {
     }
 }
 
+/// Adds fields with a scale; returns their definitions.
+pub(super) fn add_scaled(
+    schema: &mut TableSchema,
+    fields: Vec<(Arc<str>, Scale)>,
+    given: u16,
+) -> Vec<Definition> {
+    let mut definitions = Vec::with_capacity(fields.len());
+    for (name, scale) in fields {
+        let column = PhysicalColumn {
+            id: next_column(schema, given),
+            field_type: FieldType::Float,
+            stored_name: stored_name::choose(schema, &name),
+            scale: Some(scale),
+        };
+        let (table, column_of_field) = (schema.id, column.clone());
+        definitions.push(Definition::Field { table, name: name.clone(), column });
+        schema.push_field(FieldSchema { name, narrow: column_of_field, wide: None });
+    }
+    definitions
+}
+
 impl Inner {
     /// The table of this name.
-    fn find(&self, database: &str, table: &str) -> Option<Arc<TableSchema>> {
+    pub(super) fn find(&self, database: &str, table: &str) -> Option<Arc<TableSchema>> {
         let id = self.databases.get(database)?.get(table)?;
         self.tables.get(id).cloned()
     }
@@ -164,7 +178,10 @@ impl Inner {
 }
 
 /// The fields that the declaration brings into being, once nothing speaks against any of it.
-fn new_fields(current: Option<&TableSchema>, wanted: &TableDeclaration) -> Result<Vec<(Arc<str>, Scale)>> {
+pub(super) fn new_fields(
+    current: Option<&TableSchema>,
+    wanted: &TableDeclaration,
+) -> Result<Vec<(Arc<str>, Scale)>> {
     let table = &wanted.table;
     if let Some((schema, partition)) = current.zip(wanted.partition)
         && schema.partition != partition

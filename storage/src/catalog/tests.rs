@@ -23,7 +23,7 @@ fn change(base: Option<Arc<TableSchema>>, tags: &[&str], fields: &[(&str, FieldT
 fn schema(applied: Applied) -> Arc<TableSchema> {
     match applied {
         Applied::Schema(schema) => schema,
-        Applied::Stale => panic!("stale"),
+        Applied::Stale | Applied::Unborn => panic!("stale"),
     }
 }
 

@@ -11,6 +11,7 @@ use super::INPUT_BYTES;
 use super::output::Output;
 use super::pace::Pace;
 use super::plan::Job;
+use crate::cluster::Lease;
 use crate::delta::Rows;
 use crate::engine::Shared;
 use crate::error::{Error, Result};
@@ -45,7 +46,12 @@ enum Merged {
 }
 
 /// Merges the inputs of a job into one file that takes their place.
-pub(super) async fn run(shared: &Arc<Shared>, job: Job, cancelled: &Arc<AtomicBool>) -> Result<Outcome> {
+pub(super) async fn run(
+    shared: &Arc<Shared>,
+    job: Job,
+    cancelled: &Arc<AtomicBool>,
+    lease: &Lease,
+) -> Result<Outcome> {
     let schema = shared.schema(job.table)?;
     let (for_write, for_merge) = (Arc::clone(shared), Arc::clone(cancelled));
     let (for_job, handle) = (job.clone(), Handle::current());
@@ -59,10 +65,10 @@ pub(super) async fn run(shared: &Arc<Shared>, job: Job, cancelled: &Arc<AtomicBo
     let merged = tokio::task::spawn_blocking(merge).await;
     match merged.map_err(|error| Error::Internal(format!("a compaction ended badly: {error}")))?? {
         Merged::Cancelled => Ok(Outcome::Cancelled),
-        Merged::Nothing => publish(shared, &job, None).await,
+        Merged::Nothing => publish(shared, &job, None, lease).await,
         Merged::File(staged) => {
             shared.disk_use.add_staged(&staged);
-            let published = publish(shared, &job, Some(&staged)).await;
+            let published = publish(shared, &job, Some(&staged), lease).await;
             // Published or not: the table has its own copy, or nobody wants it.
             StagingArea::new(shared).remove(&staged)?;
             published
@@ -127,14 +133,17 @@ fn merge(
 }
 
 /// Puts the staged file, if there is one, into the table's folder and in the place of the inputs.
-async fn publish(shared: &Shared, job: &Job, staged: Option<&DataFile>) -> Result<Outcome> {
+async fn publish(shared: &Shared, job: &Job, staged: Option<&DataFile>, lease: &Lease) -> Result<Outcome> {
     let schema = shared.schema(job.table)?;
     let mut added = Vec::new();
     if let Some(staged) = staged {
-        added.push(flush::put(shared, &schema, staged).await?);
+        added.push(flush::put(shared, &schema, staged, &name_of(shared, job, staged)).await?);
     }
     fail::fail_point!("compacted-before-commit");
     let Some(mut table) = shared.tables.take(&schema).await? else { return Ok(Outcome::Overtaken) };
+    if !lease.is_held() {
+        return Ok(Outcome::Overtaken);
+    }
     let rows = if job.deletes() { Rows::Fewer } else { Rows::Same };
     if !table.replace(&job.inputs, &added, rows, shared.tables.app_id()).await? {
         return Ok(Outcome::Overtaken);
@@ -144,6 +153,17 @@ async fn publish(shared: &Shared, job: &Job, staged: Option<&DataFile>) -> Resul
     shared.view.note_gone(&job.inputs);
     drop(table);
     Ok(Outcome::Merged)
+}
+
+/// The name of an output in its table. It begins as that of a flushed file only if all of its rows are of this log: last
+/// values know rows of other logs by their files.
+fn name_of(shared: &Shared, job: &Job, staged: &DataFile) -> String {
+    let own = format!("{}-", shared.epoch);
+    let is_own = |input: &Arc<DataFile>| input.path.filename().is_some_and(|name| name.starts_with(&own));
+    if !shared.cluster.is_shared() || job.inputs.iter().all(is_own) {
+        return flush::name_in_table(shared, staged);
+    }
+    format!("{}.{}", shared.epoch, staged.path)
 }
 
 /// Shows the output in the place of its inputs, which it is as new as the newest of.

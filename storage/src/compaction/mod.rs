@@ -22,7 +22,7 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -36,6 +36,7 @@ pub(crate) use self::pace::Pace;
 use self::job::Outcome;
 use self::plan::{Job, Want};
 use crate::clock;
+use crate::cluster;
 use crate::engine::Shared;
 use crate::error::Result;
 use crate::model::{Sequence, TableId};
@@ -203,11 +204,26 @@ async fn run_jobs_of(
     let (mut done, mut failures) = (0, Vec::new());
     // Days whose job failed or was overtaken: a damaged file must not keep all others from being merged.
     let mut left_alone = HashSet::new();
+    // Where nodes share a table, one of them merges its files (TXN-3).
+    let (mut leases, mut others) = (HashMap::new(), HashSet::new());
     while failures.len() < FAILURES_OF_A_RUN
-        && let Some(job) = next_job(shared, want, &left_alone, tables)
+        && let Some(job) =
+            next_job(shared, want, &left_alone, &|table| tables(table) && !others.contains(&table))
     {
+        let Some(lease) = leases.get(&job.table) else {
+            match cluster::take_turn(shared, job.table).await {
+                Ok(Some(lease)) => drop(leases.insert(job.table, lease)),
+                Ok(None) => drop(others.insert(job.table)),
+                Err(error) => {
+                    others.insert(job.table);
+                    failures.push(error);
+                }
+            }
+            // The table may be another than the job was chosen of.
+            continue;
+        };
         let day = (job.table, job.date);
-        match job::run(shared, job, cancelled).await {
+        match job::run(shared, job, cancelled, lease).await {
             Ok(Outcome::Merged) => {
                 done += 1;
                 if matches!(want, Want::Deleted(_)) {
@@ -225,6 +241,9 @@ async fn run_jobs_of(
         }
     }
     stored::drop_settled(shared).await;
+    for lease in leases.into_values() {
+        lease.release().await;
+    }
     failures.into_iter().next().map_or(Ok(done), Err)
 }
 

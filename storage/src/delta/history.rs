@@ -12,7 +12,7 @@ use super::TableLog;
 use crate::error::{Error, Result};
 
 /// The folder of a table's log, from that of the table.
-const LOG: &str = "_delta_log";
+pub(super) const LOG: &str = "_delta_log";
 
 /// The log of a table after its past was forgotten.
 #[derive(Debug, Default)]
@@ -64,7 +64,7 @@ impl TableLog {
 }
 
 /// The version in the name of an object of a log.
-fn version_of(location: &Path) -> Option<u64> {
+pub(super) fn version_of(location: &Path) -> Option<u64> {
     let (digits, _) = location.filename()?.split_once('.')?;
     (digits.len() == 20).then(|| digits.parse().ok()).flatten()
 }

@@ -78,16 +78,20 @@ impl Committer {
             self.definitions.push(&definition)?;
             self.retentions += usize::from(definition.is_retention());
         }
-        let first = self.last_sequence.next(clock::now().unix_millis());
-        let sequence = Sequence::new(first.get() + group.len().saturating_sub(1) as u64);
         let mut parts = Vec::with_capacity(group.len() + 1);
         parts.push(self.definitions.bytes());
         parts.extend(group.iter().map(|batch| batch.bytes.as_slice()));
-        let appended = {
+        let (appended, sequence) = {
             let mut log = self.shared.log.lock();
+            let seen = self.last_sequence.max(self.shared.cluster.floor());
+            let first = seen.next(clock::now().unix_millis());
+            let sequence = Sequence::new(first.get() + group.len().saturating_sub(1) as u64);
             let appended = log.append(sequence, &parts);
+            if appended.is_ok() {
+                self.shared.cluster.note_appended(sequence);
+            }
             self.shared.disk_use.set_log(log.bytes());
-            appended
+            (appended, sequence)
         };
         let frame = self.shared.noting_fault(appended)?;
         self.last_sequence = sequence;
@@ -147,6 +151,7 @@ impl Durable<'_> {
         shared.account(bytes);
         if batches.iter().any(|batch| !batch.deletes.is_empty()) {
             shared.compact_wanted.notify_one();
+            shared.cluster.want_refresh();
         }
         if batches.iter().any(|batch| !batch.is_empty()) {
             let bytes = batches.iter().map(|batch| batch.memory_bytes()).sum();

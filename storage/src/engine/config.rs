@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::WallClock;
+use crate::cluster::ClusterConfig;
 use crate::compaction::CompactionConfig;
 use crate::disk::{Disk, LocalDisk};
 use crate::flush::RunsConfig;
@@ -47,6 +48,8 @@ pub struct EngineConfig {
     pub consumers: Vec<&'static str>,
     /// What to do with a log that holds damage.
     pub recovery: RecoveryMode,
+    /// Whether other processes have the same tables.
+    pub cluster: ClusterConfig,
     /// How files are merged.
     pub compaction: CompactionConfig,
     /// What is kept of files that no table has any more.
@@ -82,6 +85,7 @@ impl EngineConfig {
             store: StoreSettings::default(),
             consumers: Vec::new(),
             recovery: RecoveryMode::Strict,
+            cluster: ClusterConfig::default(),
             compaction: CompactionConfig::default(),
             vacuum: VacuumConfig::default(),
             last_values: LastValuesConfig::default(),

@@ -47,7 +47,8 @@ pub(crate) use shared::Shared;
 use object_store::ObjectStore;
 
 use crate::backup;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, SchemaChange, TableDeclaration};
+use crate::cluster::{self, Refresher};
 use crate::compaction::Compactor;
 use crate::error::Result;
 use crate::flush::Flusher;
@@ -69,6 +70,7 @@ pub struct Engine {
     compactor: Arc<Compactor>,
     follower: Arc<Follower>,
     retention: Arc<RetentionJob>,
+    refresher: Arc<Refresher>,
     lock: Arc<lock::DirectoryLock>,
 }
 
@@ -95,12 +97,15 @@ impl Engine {
     ) -> Result<(Self, Committer)> {
         let (shared, staged, sequence) = recovery::open(config).await?;
         let shared = Arc::new(shared);
+        cluster::join(&shared).await;
         let flusher = Arc::new(Flusher::start(Arc::clone(&shared), staged));
         let compactor = Arc::new(Compactor::start(Arc::clone(&shared)));
         let follower = Arc::new(Follower::start(&shared));
         let retention = Arc::new(RetentionJob::start(&shared));
+        let refresher = Arc::new(Refresher::start(&shared));
         let committer = Committer::new(Arc::clone(&shared), sequence);
-        Ok((Self { shared, flusher, compactor, follower, retention, lock: Arc::new(lock) }, committer))
+        let lock = Arc::new(lock);
+        Ok((Self { shared, flusher, compactor, follower, retention, refresher, lock }, committer))
     }
 
     /// What the parts of the engine share.
@@ -312,6 +317,34 @@ impl Engine {
         vacuum::run(&self.shared).await
     }
 
+    /// Makes what is new of a table that nodes share known to all of them, so that its rows may be taken (KEY-4). Another
+    /// node may have been faster: whatever happens, validate again.
+    ///
+    /// # Errors
+    /// [`Error::LimitExceeded`](crate::Error::LimitExceeded) when a count limit would be passed; the failure of the store.
+    pub async fn bear(&self, change: &SchemaChange) -> Result<()> {
+        cluster::birth::bear(&self.shared, change).await
+    }
+
+    /// As [`bear`](Self::bear), for what is declared. Where nothing is shared nothing happens.
+    ///
+    /// # Errors
+    /// Those of [`Catalog::declare_table`]; the failure of the store.
+    pub async fn bear_declared(&self, wanted: &TableDeclaration) -> Result<()> {
+        if self.shared.cluster.is_shared() {
+            cluster::birth::declare(&self.shared, wanted).await?;
+        }
+        Ok(())
+    }
+
+    /// Shows what other nodes have committed, as is done every few seconds.
+    ///
+    /// # Errors
+    /// The first failure of object store or table log.
+    pub async fn refresh(&self) -> Result<()> {
+        cluster::refresh::run(&self.shared).await
+    }
+
     /// Stops what looks after files, and the flusher after a last flush and ends the tap. Drop the [`Committer`] first: rows that it
     /// commits afterwards stay in the log and come back at the next start.
     ///
@@ -323,6 +356,7 @@ impl Engine {
         self.follower.stop().await;
         self.compactor.stop().await;
         self.retention.stop().await;
+        self.refresher.stop().await;
         let flushed = self.flusher.stop().await;
         last_value::save_at_close(&self.shared).await;
         flushed

@@ -22,6 +22,7 @@ use super::disk_use::DiskUse;
 use super::hold::Holds;
 use super::{EngineConfig, Layout, Shared, batch_sequences, let_go};
 use crate::catalog::{Catalog, Definition, DefinitionQueue};
+use crate::cluster::Cluster;
 use crate::delta::TableLogs;
 use crate::engine::definitions;
 use crate::engine::lost_log;
@@ -62,7 +63,7 @@ pub(super) async fn open(config: EngineConfig) -> Result<Opened> {
     }
     for schema in shared.catalog.all_tables() {
         shared.view.change(schema.id, |view| {
-            view.files.sort_by_key(|file| file.sequences.max);
+            view.add_files([]);
             greatest = view.files.last().map_or(greatest, |file| greatest.max(file.sequences.max));
             greatest = view.files.iter().map(|file| file.deleted_up_to).fold(greatest, Sequence::max);
             greatest = greatest.max(last_of(&view.tombstones));
@@ -70,6 +71,7 @@ pub(super) async fn open(config: EngineConfig) -> Result<Opened> {
     }
     let replayed = replay(&shared, committed, &staged)?;
     let newest = greatest.max(replayed.newest);
+    shared.view.seal_before_heard();
     // The log need not hold the newest of what is visible: it may just have been begun anew.
     shared.view.apply(FrameNumber::default(), newest, std::iter::empty(), None);
     shared.last_values = last_values(&shared.config, shared.epoch, newest);
@@ -90,7 +92,7 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
     // They may have been made by a process that was killed before it synced them.
     config.disk.sync_folder(&config.data_dir)?;
     let definitions = Arc::new(DefinitionQueue::default());
-    let catalog = Catalog::new(Arc::clone(&definitions));
+    let catalog = Catalog::new(Arc::clone(&definitions)).shared_by_nodes(config.cluster.shared);
     let series = SeriesIndex::new(Arc::clone(&definitions), config.series_memory);
     lost_log::begin_anew(&config)?;
     if config.recovery == RecoveryMode::Salvage {
@@ -110,7 +112,7 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
     let staged_store: Arc<dyn ObjectStore> = Arc::new(staged);
     let logged = define((&catalog, &series), known, in_log)?;
     let app_id = format!("busbar-{}-{}", config.node, log.epoch());
-    let view = View::default();
+    let view = View::shared_by_nodes(config.cluster.shared);
     view.apply(FrameNumber::default(), sequence, std::iter::empty(), None);
     let disk_use = DiskUse::default();
     disk_use.set_log(log.bytes());
@@ -124,6 +126,7 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
         tap: Tap::expecting(config.consumers.clone(), let_go),
         epoch: log.epoch(),
         durable_frame: log.durable_frame(),
+        cluster: Cluster::new(config.cluster, Arc::clone(&table_store), log.epoch()),
         log: Mutex::new(log),
         logged: Mutex::new(logged),
         memory: AtomicUsize::new(0),

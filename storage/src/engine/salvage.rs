@@ -84,6 +84,7 @@ impl Ids {
             Definition::Table { id, .. }
             | Definition::Tag { table: id, .. }
             | Definition::TableRetention { table: id, .. }
+            | Definition::TableFolder { table: id, .. }
             | Definition::TableRetentionKnown { table: id, .. } => self.table(*id),
             Definition::Field { table, column, .. } | Definition::Widened { table, column, .. } => {
                 self.column(*table, column.id.get() + 1);

@@ -14,6 +14,7 @@ use super::memory::OtherParts;
 use super::{EngineConfig, definitions};
 use crate::catalog::{Catalog, DefinitionQueue};
 use crate::clock;
+use crate::cluster::Cluster;
 use crate::delta::TableLogs;
 use crate::error::{Error, Result};
 use crate::last_value::LastValues;
@@ -66,6 +67,8 @@ pub(crate) struct Shared {
     /// Wakes the compactor when there are new files.
     pub(crate) compact_wanted: Notify,
     pub(crate) tables: TableLogs,
+    /// The other nodes that have the same tables.
+    pub(crate) cluster: Cluster,
     /// What has expired and was dropped since the start.
     pub(crate) expired: Mutex<Dropped>,
     pub(crate) table_store: Arc<dyn ObjectStore>,

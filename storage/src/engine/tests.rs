@@ -20,7 +20,7 @@ use object_store::ObjectStoreExt;
 use parking_lot::Mutex;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-mod remote;
+pub(crate) mod remote;
 
 use super::{Committer, Engine, EngineConfig, RunsConfig};
 use crate::catalog::{Applied, SchemaChange};
@@ -74,7 +74,7 @@ impl Node {
         };
         match self.engine.catalog().apply(&change).unwrap() {
             Applied::Schema(schema) => schema,
-            Applied::Stale => panic!("stale"),
+            Applied::Stale | Applied::Unborn => panic!("stale"),
         }
     }
 

@@ -10,11 +10,12 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 
 use super::{Amount, Job, LOOK_AGAIN_AFTER, Place};
 use crate::clock;
+use crate::cluster::marks;
 use crate::error::Result;
 use crate::flush;
 use crate::layout::{DATE_COLUMN, table_folder};
 use crate::model::{DataFile, FilePlace, Sequence, TableSchema};
-use crate::tombstone::stored;
+use crate::tombstone::{stored, swept};
 
 impl Job<'_> {
     /// Forgets the deletes, which nothing needs any more.
@@ -34,12 +35,17 @@ impl Job<'_> {
             }
             tokio::time::sleep(LOOK_AGAIN_AFTER).await;
         }
+        let is_shared = self.shared.cluster.is_shared();
+        let no_node_needs = if is_shared { Some(marks::least(self.shared).await?) } else { None };
         for schema in &self.tables {
             for object in stored::list(self.shared, schema).await? {
                 place.looked_at = place.looked_at.and(object.size);
                 let is_live = stored::sequence_of(&object.location)
                     .is_some_and(|sequence| self.shared.view.has_tombstone(schema.id, sequence));
-                if is_live {
+                if swept::others_may_need(no_node_needs, stored::sequence_of(&object.location)) {
+                    let why = "another node has older rows that are not in a table: run the job again";
+                    place.leave(&object.location, why);
+                } else if is_live {
                     let why = "a delete that came while the job ran; run it again for that";
                     place.keep(&object.location, why);
                 } else {
@@ -105,7 +111,7 @@ impl Job<'_> {
                     Fate::Foreign => {
                         let hour = self.shared.config.vacuum.min_age.as_secs();
                         let why = format!(
-                            "another node wrote it and may be about to commit it: run the job again in {hour} s"
+                            "another node may be about to commit it, or reads it still: run the job again in {hour} s"
                         );
                         place.leave(&object.location, why);
                     }
@@ -143,12 +149,22 @@ impl Job<'_> {
             let mut parts = path.prefix_match(&folder).into_iter().flatten();
             parts.next().is_some_and(|part| part.as_ref().starts_with(DATE_COLUMN))
         };
-        let own = format!("{}-", shared.epoch);
+        let own = shared.epoch.to_string();
+        let read_by_others: HashSet<Path> = if shared.cluster.is_shared() {
+            let min_age_ms = i64::try_from(shared.config.vacuum.min_age.as_millis()).unwrap_or(i64::MAX);
+            let now_ms = i64::try_from(clock::now().unix_millis()).unwrap_or(i64::MAX);
+            table.replaced_since(now_ms.saturating_sub(min_age_ms)).await?.into_iter().collect()
+        } else {
+            HashSet::new()
+        };
         let fate = |object: ObjectMeta| {
             let name = object.location.filename()?;
             if wanted.contains(&object.location) || staged.contains(name) || !of_partitions(&object.location)
             {
                 return None;
+            }
+            if read_by_others.contains(&object.location) {
+                return Some((object, Fate::Foreign));
             }
             let is_settled = replaced.contains(&object.location)
                 || name.starts_with(&own)
@@ -164,7 +180,7 @@ impl Job<'_> {
 enum Fate {
     /// Nobody wants it.
     Unwanted,
-    /// Another node may be about to commit it.
+    /// Another node may be about to commit it, or read it.
     Foreign,
 }
 

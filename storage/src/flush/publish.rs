@@ -6,6 +6,7 @@ use std::sync::Arc;
 use object_store::path::Path;
 
 use super::{StagedSet, StagingArea};
+use crate::cluster::refresh;
 use crate::engine::Shared;
 use crate::error::{Error, Result};
 use crate::layout;
@@ -14,11 +15,11 @@ use crate::object;
 
 /// Puts and commits a set, exactly once however often it is tried: a put has the same name and bytes each
 /// time, and the commit carries the set's sequence (TXN-1).
-pub(super) async fn publish(shared: &Shared, set: &Arc<StagedSet>) -> Result<()> {
+pub(super) async fn publish(shared: &Arc<Shared>, set: &Arc<StagedSet>) -> Result<()> {
     let schema = shared.schema(set.table)?;
     let mut files = Vec::with_capacity(set.files.len());
     for staged in &set.files {
-        files.push(put(shared, &schema, staged).await?);
+        files.push(put(shared, &schema, staged, &name_in_table(shared, staged)).await?);
     }
     fail::fail_point!("published-before-commit");
     let version = i64::try_from(set.sealed_at.get())
@@ -27,23 +28,34 @@ pub(super) async fn publish(shared: &Shared, set: &Arc<StagedSet>) -> Result<()>
     table.commit(&files, shared.tables.app_id(), version, Some(&schema)).await?;
     fail::fail_point!("published-after-commit");
     // There may be thousands of both.
-    let mut published: HashMap<_, _> = set.files.iter().map(Arc::as_ptr).zip(files).collect();
     shared.view.change(set.table, |view| {
+        let mut published: HashMap<_, _> = set.files.iter().map(Arc::as_ptr).zip(files).collect();
         for place in &mut view.files {
             if let Some(file) = published.remove(&Arc::as_ptr(place)) {
                 *place = Arc::new(file);
             }
         }
     });
+    if shared.cluster.is_shared() {
+        // Others may have committed before. The set is in its table whatever becomes of this.
+        if let Err(error) = refresh::show(shared, &schema, &table).await {
+            tracing::debug!(%error, table = %schema.name, "what others have committed is shown later");
+            shared.cluster.want_refresh();
+        }
+    }
     drop(table);
     StagingArea::new(shared).remove_manifest(set)
 }
 
-/// Copies a staged file into its table's folder.
-pub(crate) async fn put(shared: &Shared, schema: &TableSchema, staged: &DataFile) -> Result<DataFile> {
+/// Copies a staged file into its table's folder, under a name.
+pub(crate) async fn put(
+    shared: &Shared,
+    schema: &TableSchema,
+    staged: &DataFile,
+    name: &str,
+) -> Result<DataFile> {
     let folder = layout::table_folder(schema);
-    let path =
-        format!("{folder}/{}/{}", layout::partition_folder(staged.date)?, name_in_table(shared, staged));
+    let path = format!("{folder}/{}/{name}", layout::partition_folder(staged.date)?);
     let path = Path::parse(path).map_err(object_store::Error::from)?;
     let file = DataFile { place: FilePlace::Table, path, ..staged.clone() };
     let (from, to) = (&*shared.staged_store, &*shared.table_store);

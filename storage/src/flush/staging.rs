@@ -47,7 +47,7 @@ pub(super) async fn stage(
     set.files.iter().for_each(|file| shared.disk_use.add_staged(file));
     shared.view.change(table, |view| {
         view.sealed.retain(|other| !Arc::ptr_eq(other, &sealed));
-        view.files.extend(set.files.iter().cloned());
+        view.add_files(set.files.iter().cloned());
     });
     shared.memory.fetch_sub(sealed.rows.bytes(), Ordering::Relaxed);
     Ok(set)

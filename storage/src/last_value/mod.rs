@@ -98,7 +98,7 @@ const SAVE_AT_CLOSE_FILES: usize = 16;
 pub(crate) struct LastValues {
     config: LastValuesConfig,
     place: Place,
-    /// The log's epoch, as file names have it.
+    /// What the names of files of this log begin with: see [`position::is_own`].
     own: String,
     /// The greatest sequence when the engine was opened: what is saved cannot be newer.
     newest: Sequence,
@@ -148,7 +148,7 @@ impl LastValues {
         Self {
             config,
             place: Place { disk, folder: data_dir.join(saved::FOLDER), epoch },
-            own: epoch.to_string(),
+            own: format!("{epoch}-"),
             newest,
             tables: Mutex::default(),
             behind: Mutex::default(),
@@ -321,6 +321,21 @@ pub(crate) async fn settle(
     };
     let settled = tokio::task::spawn_blocking(settle).await;
     settled.map_err(|error| Error::Internal(format!("settling a delete ended badly: {error}")))?
+}
+
+/// Takes away what other nodes' deletes have hit, as this node hears of them: they may be older than one that is known.
+/// `false` when it must be tried again later.
+///
+/// # Errors
+/// The failure of the disk.
+pub(crate) fn forget_heard(shared: &Shared, schema: &TableSchema, deletes: &Tombstones) -> Result<bool> {
+    for delete in deletes {
+        let covers = |key: &SeriesKey| delete.covers_series(schema, key);
+        if !shared.last_values.forget(schema.id, (delete.sequence, delete.times), &covers)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Saves what is due after a flush.

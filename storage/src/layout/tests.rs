@@ -21,7 +21,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{ColumnId, DatabaseName, FieldColumn, FieldSchema, TableId, TableName};
+use crate::model::{ColumnId, DatabaseName, FieldColumn, FieldSchema, Scale, TableId, TableName};
 
 fn column(id: u16, field_type: FieldType, stored_name: &str) -> PhysicalColumn {
     PhysicalColumn { id: ColumnId::new(id), field_type, stored_name: stored_name.into(), scale: None }
@@ -237,6 +237,28 @@ fn the_delta_schema_names_every_stored_column_and_the_partition() {
     assert_eq!(names, stored);
     assert_eq!(delta.field("n").unwrap().data_type(), &DeltaType::decimal(20, 0).unwrap());
     assert!(!delta.field(TIME_COLUMN).unwrap().is_nullable());
+}
+
+#[test]
+fn a_delta_schema_says_which_columns_are_tags_and_which_are_fields() {
+    let mut schema = schema();
+    let scaled = PhysicalColumn { scale: Some(Scale::new(2).unwrap()), ..column(10, FieldType::Float, "q") };
+    schema.push_field(FieldSchema { name: "q".into(), narrow: scaled, wide: None });
+    let described = super::described(&delta_schema(&schema).unwrap());
+    let without_id = |column: &PhysicalColumn| PhysicalColumn { id: ColumnId::default(), ..column.clone() };
+    let without_ids = |field: &FieldSchema| FieldSchema {
+        name: field.name.clone(),
+        narrow: without_id(&field.narrow),
+        wide: field.wide.as_ref().map(without_id),
+    };
+    assert_eq!(described.tags, schema.tags);
+    assert_eq!(described.fields, schema.fields.iter().map(without_ids).collect::<Vec<_>>());
+    // Without what they say of themselves: the columns before the time are tags, and names are decoded.
+    let silent = delta_schema(&schema).unwrap();
+    let silent =
+        silent.fields().cloned().map(|column| StructField { metadata: Default::default(), ..column });
+    let guessed = super::described(&StructType::try_new(silent).unwrap());
+    assert_eq!(guessed, described);
 }
 
 #[test]

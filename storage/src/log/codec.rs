@@ -45,4 +45,5 @@ mod definition_kind {
     pub(super) const SCALED_FIELD: u8 = 12;
     pub(super) const TABLE_RETENTION_KNOWN: u8 = 13;
     pub(super) const DATABASE_RETENTION_KNOWN: u8 = 14;
+    pub(super) const TABLE_FOLDER: u8 = 15;
 }

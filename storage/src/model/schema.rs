@@ -79,6 +79,8 @@ pub struct TableSchema {
     pub retention: Option<Retention>,
     /// How its files are kept apart.
     pub partition: Partition,
+    /// Its folder in the store of tables, where it does not follow from its names and its id.
+    pub folder: Option<Arc<str>>,
     tag_positions: HashMap<Arc<str>, usize>,
     field_positions: HashMap<Arc<str>, usize>,
 }
@@ -96,6 +98,7 @@ impl TableSchema {
             fields: Vec::new(),
             retention: None,
             partition: Partition::Day,
+            folder: None,
             tag_positions: HashMap::new(),
             field_positions: HashMap::new(),
         }

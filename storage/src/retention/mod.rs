@@ -25,6 +25,7 @@ use parking_lot::Mutex as SyncMutex;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::cluster::{self, Lease};
 use crate::engine::Shared;
 use crate::error::Result;
 use crate::last_value;
@@ -125,6 +126,13 @@ pub(crate) async fn run(shared: &Arc<Shared>) -> Result<Dropped> {
 
 /// Drops what has expired in one table.
 async fn drop_expired(shared: &Arc<Shared>, id: TableId, now: Timestamp) -> Result<Dropped> {
+    let Some(lease) = cluster::take_turn(shared, id).await? else { return Ok(Dropped::default()) };
+    let dropped = drop_files(shared, id, now, &lease).await;
+    lease.release().await;
+    dropped
+}
+
+async fn drop_files(shared: &Arc<Shared>, id: TableId, now: Timestamp, lease: &Lease) -> Result<Dropped> {
     let schema = shared.schema(id)?;
     let Some(mut table) = shared.tables.take(&schema).await? else { return Ok(Dropped::default()) };
     let files = {
@@ -138,6 +146,10 @@ async fn drop_expired(shared: &Arc<Shared>, id: TableId, now: Timestamp) -> Resu
     }
     last_value::forget_dropped(shared, id, &files).await?;
     fail::fail_point!("expired-before-commit");
+    if !lease.is_held() {
+        last_value::make_anew(shared, id);
+        return Ok(Dropped::default());
+    }
     if let Err(error) = table.retire(&files, shared.tables.app_id()).await {
         last_value::make_anew(shared, id);
         return Err(error);

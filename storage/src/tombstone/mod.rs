@@ -11,8 +11,14 @@
 //!   on both sides of a delete has had it applied;
 //! - before its record in the log may be trimmed a tombstone is an object in the table's folder ([`stored`]);
 //! - it goes when no source older than it is left that may hold a row of its times and has not had it applied.
+//!
+//! Between nodes ([`crate::cluster`]): a delete is an object at once, also one that hides nothing of its own node. Another node
+//! that *hears* of it seals what it has in memory, and hides of that what is older; so rows that it took between the delete
+//! and the hearing may go with them. A file stands as a whole before or after a delete, by its upper end. Its object goes
+//! when every node has said that no older row is left on it ([`swept`]).
 
 pub(crate) mod stored;
+pub(crate) mod swept;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +39,10 @@ pub struct Tombstone {
     pub times: TimeRange,
     /// What the tags of the hidden rows are.
     pub tags: Vec<TagTest>,
+    /// The sequence before which this node had sealed its rows when it heard of another node's delete.
+    heard_at: Sequence,
+    /// Whether other nodes must hear of it, whatever it hides here.
+    is_for_others: bool,
     /// Whether it is an object in the table's folder.
     is_stored: AtomicBool,
 }
@@ -45,7 +55,34 @@ impl Tombstone {
     #[must_use]
     pub fn new(sequence: Sequence, delete: &Delete) -> Self {
         let (times, tags) = (delete.times, delete.tags.clone());
-        Self { sequence, times, tags, is_stored: AtomicBool::new(false) }
+        let is_stored = AtomicBool::new(false);
+        Self { sequence, times, tags, heard_at: Sequence::ZERO, is_for_others: false, is_stored }
+    }
+
+    /// As it is where nodes share the table, if they do.
+    pub(crate) fn for_others(self, is_for_others: bool) -> Self {
+        Self { is_for_others, ..self }
+    }
+
+    /// As this node hears of it, which has sealed all rows before `heard_at`.
+    pub(crate) fn heard_at(&self, heard_at: Sequence) -> Self {
+        let (sequence, times, tags) = (self.sequence, self.times, self.tags.clone());
+        Self { sequence, times, tags, heard_at, is_for_others: false, is_stored: AtomicBool::new(true) }
+    }
+
+    /// Whether it was heard of rather than given here.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.heard_at > Sequence::ZERO
+    }
+
+    /// Whether it is this delete, and not another of the same sequence.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        (self.sequence, self.times) == (other.sequence, other.times) && self.tags == other.tags
+    }
+
+    /// Whether it must be put before it may go.
+    pub(crate) fn is_owed(&self) -> bool {
+        self.is_for_others && !self.is_stored()
     }
 
     /// Whether it may hide rows of a file.
@@ -65,7 +102,8 @@ impl Tombstone {
     /// Whether it may hide rows of a memtable.
     #[must_use]
     pub fn touches_sealed(&self, sealed: &SealedMemtable) -> bool {
-        sealed.sealed_at < self.sequence
+        sealed.sealed_at < self.sequence.max(self.heard_at)
+            && sealed.rows.sequences().is_some_and(|sequences| sequences.min < self.sequence)
             && sealed.rows.times().is_some_and(|times| times.overlaps(&self.times))
     }
 

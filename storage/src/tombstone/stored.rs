@@ -1,4 +1,5 @@
-//! Tombstones as objects in the folders of their tables: `{table}/_busbar/deletes/{sequence:016x}.json`.
+//! Tombstones as objects in the folders of their tables: `{table}/_busbar/deletes/{sequence:016x}.json`, where nodes share the
+//! table `{sequence:016x}-{epoch}.json`, announced by a commit of the table's log that holds nothing else.
 //!
 //! Readers of Delta Lake pass over what begins with `_`, and so does the vacuum. An object is written before the log is
 //! trimmed, read at open, and removed once nothing needs it. What a crash leaves of it is harmless: a tombstone that is
@@ -51,13 +52,27 @@ async fn put(shared: &Shared, schema: &TableSchema, tombstone: &Tombstone) -> Re
         tags: tombstone.tags.clone(),
     };
     let bytes = serde_json::to_vec(&object).map_err(|error| Error::Internal(error.to_string()))?;
-    shared.table_store.put(&path(schema, tombstone.sequence), signed::sign(bytes).into()).await?;
+    shared.table_store.put(&path(shared, schema, tombstone.sequence), signed::sign(bytes).into()).await?;
+    announce(shared, schema, tombstone.sequence).await?;
     tombstone.is_stored.store(true, Ordering::Release);
     fail::fail_point!("tombstone-after-put");
-    if !shared.view.has_tombstone(schema.id, tombstone.sequence) {
+    if !shared.cluster.is_shared() && !shared.view.has_tombstone(schema.id, tombstone.sequence) {
         // Meanwhile a compaction has applied it to the last file, and found no object to remove.
         remove(shared, schema, tombstone).await;
     }
+    Ok(())
+}
+
+/// Makes the table's log say that there is a delete, so that other nodes look for it.
+async fn announce(shared: &Shared, schema: &TableSchema, delete: Sequence) -> Result<()> {
+    if !shared.cluster.is_shared() {
+        return Ok(());
+    }
+    let Some(mut table) = shared.tables.take(schema).await? else { return Ok(()) };
+    let app_id = format!("busbar-deletes-{}", shared.epoch);
+    let version = i64::try_from(delete.get())
+        .map_err(|_| Error::Internal("a sequence is beyond what Delta Lake can say".into()))?;
+    table.commit(&[], &app_id, version, None).await?;
     Ok(())
 }
 
@@ -68,7 +83,10 @@ pub(crate) async fn read_all(shared: &Shared, schema: &TableSchema) -> Result<To
         list(shared, schema).await?.iter().filter(|object| object.location.extension() == Some("json"))
     {
         let bytes = shared.table_store.get(&object.location).await?.bytes().await?;
-        tombstones.push(Arc::new(parse(&object.location, &bytes)?));
+        let tombstone = parse(&object.location, &bytes)?;
+        // The log may be read up to rows of before it, and then seals them there.
+        let heard_at = if shared.cluster.is_shared() { tombstone.sequence } else { Sequence::ZERO };
+        tombstones.push(Arc::new(tombstone.heard_at(heard_at)));
     }
     tombstones.sort_by_key(|tombstone| tombstone.sequence);
     Ok(tombstones)
@@ -82,7 +100,9 @@ pub(crate) async fn list(shared: &Shared, schema: &TableSchema) -> Result<Vec<Ob
 
 /// The delete that an object is called after.
 pub(crate) fn sequence_of(path: &Path) -> Option<Sequence> {
-    u64::from_str_radix(path.filename()?.strip_suffix(".json")?, 16).ok().map(Sequence::new)
+    let name = path.filename()?.strip_suffix(".json")?;
+    let sequence = name.split_once('-').map_or(name, |(sequence, _)| sequence);
+    u64::from_str_radix(sequence, 16).ok().map(Sequence::new)
 }
 
 /// The tombstone in an object.
@@ -101,7 +121,9 @@ pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Tombstone> {
     let times =
         TimeRange::new(Timestamp::from_nanos(object.min_time), Timestamp::from_nanos(object.max_time));
     let is_stored = AtomicBool::new(true);
-    Ok(Tombstone { sequence: Sequence::new(object.sequence), times, tags: object.tags, is_stored })
+    let sequence = Sequence::new(object.sequence);
+    let (heard_at, is_for_others) = (Sequence::ZERO, false);
+    Ok(Tombstone { sequence, times, tags: object.tags, heard_at, is_for_others, is_stored })
 }
 
 /// Forgets the tombstones that nothing needs any more, of all tables.
@@ -130,18 +152,22 @@ pub(crate) async fn drop_settled(shared: &Arc<Shared>) {
             }
         }
         let settled = shared.view.take_settled(id, &settled);
-        for tombstone in settled.iter().filter(|tombstone| tombstone.is_stored()) {
+        // Others may still need it: it is swept when no node does.
+        let may_go = !shared.cluster.is_shared();
+        for tombstone in settled.iter().filter(|tombstone| may_go && tombstone.is_stored()) {
             remove(shared, &schema, tombstone).await;
         }
     }
 }
 
 async fn remove(shared: &Shared, schema: &TableSchema, tombstone: &Tombstone) {
-    if let Err(error) = shared.table_store.delete(&path(schema, tombstone.sequence)).await {
+    if let Err(error) = shared.table_store.delete(&path(shared, schema, tombstone.sequence)).await {
         tracing::warn!(%error, "the object of a delete that is applied everywhere could not be removed");
     }
 }
 
-fn path(schema: &TableSchema, sequence: Sequence) -> Path {
-    Path::from(format!("{}/{FOLDER}/{:016x}.json", layout::table_folder(schema), sequence.get()))
+/// Two nodes may give one sequence.
+fn path(shared: &Shared, schema: &TableSchema, sequence: Sequence) -> Path {
+    let node = if shared.cluster.is_shared() { format!("-{}", shared.epoch) } else { String::new() };
+    Path::from(format!("{}/{FOLDER}/{:016x}{node}.json", layout::table_folder(schema), sequence.get()))
 }

@@ -27,7 +27,7 @@ async fn open(folder: &Path, vacuum: VacuumConfig) -> (Engine, Committer, Arc<Ta
     let known = engine.catalog().table("db", "t");
     let schema = known.unwrap_or_else(|| match engine.catalog().apply(&change).unwrap() {
         Applied::Schema(schema) => schema,
-        Applied::Stale => panic!("stale"),
+        Applied::Stale | Applied::Unborn => panic!("stale"),
     });
     (engine, committer, schema)
 }

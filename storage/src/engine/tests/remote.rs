@@ -6,7 +6,7 @@ use super::*;
 use crate::object::flaky::{FlakyStore, soon};
 use crate::object::{RetryPolicy, RetryingStore, StoreActivity, StoreSettings, TableStore};
 
-fn remote(folder: &Path, store: &FlakyStore, retry: RetryPolicy) -> EngineConfig {
+pub(crate) fn remote(folder: &Path, store: &FlakyStore, retry: RetryPolicy) -> EngineConfig {
     let activity = Arc::new(StoreActivity::default());
     let patient = RetryingStore::new(store.clone(), retry, Arc::clone(&activity));
     let tables = TableStore::Given(Arc::new(patient));

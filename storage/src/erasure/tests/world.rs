@@ -145,7 +145,7 @@ impl World {
         };
         match self.node.engine.catalog().apply(&change).unwrap() {
             Applied::Schema(schema) => schema,
-            Applied::Stale => panic!("stale"),
+            Applied::Stale | Applied::Unborn => panic!("stale"),
         }
     }
 

@@ -230,6 +230,9 @@ fn definition(cursor: &mut Cursor<'_>) -> Result<Definition> {
             database: DatabaseName::new(cursor.text()?)?,
             lost: SeriesId::new(cursor.u32()?),
         },
+        definition_kind::TABLE_FOLDER => {
+            Definition::TableFolder { table: TableId::new(cursor.u32()?), folder: cursor.text()?.into() }
+        }
         definition_kind::SCALED_FIELD => {
             let (table, name) = (TableId::new(cursor.u32()?), cursor.text()?.into());
             let column = column(cursor)?;

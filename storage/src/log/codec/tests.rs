@@ -102,6 +102,7 @@ fn definitions() -> Vec<Definition> {
             database: DatabaseName::new("db/rp").unwrap(),
             lost: SeriesId::new(u32::MAX),
         },
+        Definition::TableFolder { table, folder: "db/t.shared".into() },
         Definition::Table {
             id: TableId::new(8),
             database: DatabaseName::new("db/rp").unwrap(),

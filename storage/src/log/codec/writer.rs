@@ -275,6 +275,11 @@ fn put_definition(out: &mut Vec<u8>, definition: &Definition) -> Result<()> {
             out.extend_from_slice(&lost.get().to_le_bytes());
             Ok(())
         }
+        Definition::TableFolder { table, folder } => {
+            out.push(definition_kind::TABLE_FOLDER);
+            out.extend_from_slice(&table.get().to_le_bytes());
+            put_text(out, folder)
+        }
     }
 }
 
