@@ -128,6 +128,9 @@ enum Decoded<T> {
     Unborn(Vec<SchemaChange>),
 }
 
+/// What decoding comes to.
+type Decoding<T> = Result<Decoded<T>, WriteError>;
+
 /// Takes requests of all sources. Clones are the same intake.
 #[derive(Debug, Clone)]
 pub struct Intake {
@@ -203,7 +206,7 @@ impl Intake {
             Ok((rejected, aside))
         };
         let (encoded, (mut rejected, aside)) =
-            self.born(|| async { self.encode(database, None, &fill) }).await?;
+            self.born(|| async { self.encode(database, None, fill) }).await?;
         self.commit(encoded).await?;
         for (at, kept) in self.keep(aside).await {
             if let Some(row) = rejected.get_mut(at) {
@@ -230,10 +233,7 @@ impl Intake {
         if self.engine.has_room(bytes) { Ok(()) } else { Err(WriteError::Busy { retry_after: RETRY_AFTER }) }
     }
 
-    fn decode_lines(
-        &self,
-        request: &LinesRequest,
-    ) -> Result<Decoded<(EncodedBatch, (Written, SetAside))>, WriteError> {
+    fn decode_lines(&self, request: &LinesRequest) -> Decoding<(EncodedBatch, (Written, SetAside))> {
         let now = clock::now();
         let refused_at = request.protocol.refuses_expired().then(|| self.engine.now());
         self.encode(&request.database, refused_at, |builder| {
@@ -271,7 +271,7 @@ impl Intake {
         database: &DatabaseName,
         refused_at: Option<Timestamp>,
         fill: impl Fn(&mut BatchBuilder<'_>) -> Result<T, WriteError>,
-    ) -> Result<Decoded<(EncodedBatch, T)>, WriteError> {
+    ) -> Decoding<(EncodedBatch, T)> {
         match self.decode(database, refused_at, fill)? {
             Decoded::All(((batch, pin), value)) => {
                 let encoded = EncodedBatch { pin: Some(pin), ..encode_batch(batch)? };
@@ -287,7 +287,7 @@ impl Intake {
         database: &DatabaseName,
         refused_at: Option<Timestamp>,
         fill: impl Fn(&mut BatchBuilder<'_>) -> Result<T, WriteError>,
-    ) -> Result<Decoded<((WriteBatch, SeriesPin), T)>, WriteError> {
+    ) -> Decoding<((WriteBatch, SeriesPin), T)> {
         for _ in 0..SCHEMA_RETRIES {
             let mut builder = BatchBuilder::new(&self.engine, database, refused_at);
             let value = fill(&mut builder)?;
@@ -304,7 +304,7 @@ impl Intake {
     /// nothing is shared that is at once.
     async fn born<T, F>(&self, decode: impl Fn() -> F) -> Result<T, WriteError>
     where
-        F: Future<Output = Result<Decoded<T>, WriteError>>,
+        F: Future<Output = Decoding<T>>,
     {
         for _ in 0..SCHEMA_RETRIES {
             match decode().await? {

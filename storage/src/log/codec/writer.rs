@@ -240,9 +240,7 @@ fn put_definition(out: &mut Vec<u8>, definition: &Definition) -> Result<()> {
             put_bytes(out, key)
         }
         Definition::Given { series, table } => {
-            out.push(definition_kind::GIVEN);
-            out.extend_from_slice(&series.get().to_le_bytes());
-            out.extend_from_slice(&table.get().to_le_bytes());
+            put_ids(out, definition_kind::GIVEN, series.get(), table.get());
             Ok(())
         }
         Definition::GivenColumns { table, column } => {
@@ -264,9 +262,7 @@ fn put_definition(out: &mut Vec<u8>, definition: &Definition) -> Result<()> {
             Ok(())
         }
         Definition::TableRetentionKnown { table, lost } => {
-            out.push(definition_kind::TABLE_RETENTION_KNOWN);
-            out.extend_from_slice(&table.get().to_le_bytes());
-            out.extend_from_slice(&lost.get().to_le_bytes());
+            put_ids(out, definition_kind::TABLE_RETENTION_KNOWN, table.get(), lost.get());
             Ok(())
         }
         Definition::DatabaseRetentionKnown { database, lost } => {
@@ -281,6 +277,13 @@ fn put_definition(out: &mut Vec<u8>, definition: &Definition) -> Result<()> {
             put_text(out, folder)
         }
     }
+}
+
+/// A definition of two ids and nothing else.
+fn put_ids(out: &mut Vec<u8>, kind: u8, first: u32, second: u32) {
+    out.push(kind);
+    out.extend_from_slice(&first.to_le_bytes());
+    out.extend_from_slice(&second.to_le_bytes());
 }
 
 /// Whether anything is said, and how many nanoseconds.
