@@ -205,8 +205,10 @@ impl Engine {
         }
         let transitions = self.core.apply(group);
         self.position = group.frame;
+        let recorded = self.record(Cause::Frame, transitions);
+        // Who sees the position finds the alerts of its rows.
         self.shared.metrics.position.set(group.frame.get());
-        self.record(Cause::Frame, transitions)
+        recorded
     }
 
     /// Goes on behind what the log has let go. States stay as they were: what the missing rows would have changed is
