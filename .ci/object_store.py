@@ -268,7 +268,7 @@ class Writer:
     def batch(self, rows=200):
         numbers = range(self.next, self.next + rows)
         lines = "\n".join(
-            f"{table},writer={self.name},n={i % 50} i={i}i,text=\"row {i}\"{self.column(i)} {1_760_000_000 + i * 7}"
+            f"{table},writer={self.name},n={i % 50} i={i}i,text=\"row {i}\"{self.column(i)} {1_760_000_000 + i}"
             for table in ("t", "u")
             for i in numbers
         )
