@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod extremes;
 mod groups;
 mod scaled;
 
