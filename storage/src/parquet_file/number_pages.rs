@@ -144,7 +144,8 @@ impl NumberPages {
                 (Kind::Boolean, _) => {
                     let booleans = values.as_boolean_opt().ok_or_else(wrong_type)?;
                     self.gather_all(values, picked, |of, rows| {
-                        of.codes.extend(rows.map(|row| u32::from(booleans.value(row))));
+                        of.codes
+                            .extend(booleans.values().slice(rows.start, rows.len()).iter().map(u32::from));
                     });
                 }
                 (_, Part::Exact(scale)) => self.gather_some(values, picked, layout::whole_number(scale))?,

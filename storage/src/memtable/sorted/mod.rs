@@ -10,6 +10,7 @@
 
 mod order;
 mod scatter;
+mod slots;
 
 use std::sync::Arc;
 
@@ -56,5 +57,6 @@ pub fn sort_rows<'a>(
     for field in &schema.fields {
         fields.extend(scatter::field(&chunks, &order, field)?);
     }
-    Ok(SortedRows { keys: order.keys, ends: order.ends, times: order.times.into(), fields })
+    let (keys, ends, times) = order.into_rows();
+    Ok(SortedRows { keys, ends, times, fields })
 }

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use arrow::buffer::ScalarBuffer;
+
+use super::slots::Slots;
 use super::{Chunk, RowFilter};
 use crate::error::{Error, Result};
 use crate::model::TimeRange;
@@ -14,13 +17,15 @@ pub(super) const NO_PLACE: u32 = u32::MAX;
 #[derive(Debug)]
 pub(super) struct Order {
     /// The series in order.
-    pub(super) keys: Vec<SeriesKey>,
+    keys: Vec<SeriesKey>,
     /// For each series, the place at which its rows end.
-    pub(super) ends: Vec<u32>,
+    ends: Vec<u32>,
     /// The time at each place.
-    pub(super) times: Vec<i64>,
+    times: Slots<i64>,
+    /// Number of places: of rows that stand at one, only the last one counts.
+    points: usize,
     /// For each row of the chunks, in order of arrival, its place or [`NO_PLACE`]. Rows of one point share theirs.
-    pub(super) places: Vec<u32>,
+    places: Vec<u32>,
 }
 
 /// The order of the wanted rows of `chunks`, which are in order of arrival.
@@ -52,17 +57,18 @@ pub(super) fn order(chunks: &[Arc<Chunk>], index: &SeriesIndex, filter: RowFilte
     }
     let held: usize = chunks.iter().map(|chunk| chunk.batch.memory_bytes()).sum();
     (filter.room)(share(held, end as usize, places.len()))?;
-    let mut times = vec![0; end as usize];
+    let mut times = Slots::zeroed(end as usize);
+    let slots = &mut *times;
     let of_chunks = chunks.iter().flat_map(|chunk| chunk.batch.times.iter());
     for (place, time) in places.iter_mut().zip(of_chunks) {
         let Some(next) = rows_of.get_mut(*place as usize) else { continue };
         *place = *next;
-        if let Some(slot) = times.get_mut(*place as usize) {
+        if let Some(slot) = slots.get_mut(*place as usize) {
             *slot = *time;
             *next += 1;
         }
     }
-    let mut order = Order { keys, ends, times, places };
+    let mut order = Order { keys, ends, times, points: end as usize, places };
     if !order.ascends() {
         order.settle();
     }
@@ -78,7 +84,12 @@ fn share(bytes: usize, rows: usize, all: usize) -> usize {
 impl Order {
     /// Number of points.
     pub(super) fn points(&self) -> usize {
-        self.times.len()
+        self.points
+    }
+
+    /// The series, where the rows of each end, and the times.
+    pub(super) fn into_rows(self) -> (Vec<SeriesKey>, Vec<u32>, ScalarBuffer<i64>) {
+        (self.keys, self.ends, ScalarBuffer::from(self.times).slice(0, self.points))
     }
 
     /// The part of `places` that belongs to each chunk.
@@ -110,32 +121,63 @@ impl Order {
     /// Sorts each series by time and gives rows of equal times one place.
     fn settle(&mut self) {
         // From a row's place by arrival to its place by time.
-        let mut settled: Vec<u32> = vec![0; self.times.len()];
-        let mut times: Vec<i64> = Vec::with_capacity(self.times.len());
-        let mut ends = Vec::with_capacity(self.ends.len());
-        let mut by_time: Vec<(i64, usize)> = Vec::new();
-        for (start, run) in self.runs() {
+        let mut settled = Slots::<u32>::zeroed(self.points);
+        let (times, settled) = (&mut *self.times, &mut *settled);
+        let mut by_time: Vec<(i64, u32)> = Vec::new();
+        let (mut start, mut points) = (0, 0);
+        for end in &mut self.ends {
             by_time.clear();
-            by_time.extend(run.iter().copied().zip(start..));
-            by_time.sort_unstable();
-            let first = times.len();
+            by_time.extend(
+                times.get(start..*end as usize).unwrap_or_default().iter().copied().zip(place_of(start)..),
+            );
+            sort_by_time(&mut by_time);
+            start = *end as usize;
+            let mut last = None;
             for (time, place) in &by_time {
-                if times.len() == first || times.last() != Some(time) {
-                    times.push(*time);
+                if last != Some(*time) {
+                    last = Some(*time);
+                    // It stands no later than what was read already.
+                    if let Some(slot) = times.get_mut(points) {
+                        *slot = *time;
+                    }
+                    points += 1;
                 }
-                if let Some(settled) = settled.get_mut(*place) {
-                    *settled = place_of(times.len() - 1);
+                if let Some(settled) = settled.get_mut(*place as usize) {
+                    *settled = place_of(points - 1);
                 }
             }
-            ends.push(place_of(times.len()));
+            *end = place_of(points);
         }
         for place in &mut self.places {
             // What is not there has no place.
             *place = settled.get(*place as usize).copied().unwrap_or(NO_PLACE);
         }
-        (self.times, self.ends) = (times, ends);
+        self.points = points;
     }
 }
+
+/// Sorts the rows of a series, which have arrived nearly in order: each is put before the few that it must precede.
+/// When they are too many, all are sorted.
+fn sort_by_time(rows: &mut [(i64, u32)]) {
+    let mut moves = rows.len() * MOVES_PER_ROW;
+    for at in 1..rows.len() {
+        let Some((before, [row, ..])) = rows.split_at_checked(at) else { return };
+        let later = before.iter().rev().take_while(|other| *other > row).count();
+        if later == 0 {
+            continue;
+        }
+        if later > moves {
+            return rows.sort_unstable();
+        }
+        moves -= later;
+        if let Some(moved) = rows.get_mut(at - later..=at) {
+            moved.rotate_right(1);
+        }
+    }
+}
+
+/// Rows that a row may move, on average, before sorting costs less.
+const MOVES_PER_ROW: usize = 4;
 
 /// A place, of which there are fewer than 2^32 because there are not more rows.
 fn place_of(position: usize) -> u32 {
@@ -190,24 +232,50 @@ impl Counts {
         let mut numbers = Numbers::of(chunks, rows);
         let mut of_rows = Vec::with_capacity(rows);
         for chunk in chunks {
-            for (&series, &time) in chunk.batch.series.iter().zip(chunk.batch.times.iter()) {
-                if time < min || time > max {
-                    of_rows.push(NO_PLACE);
-                    continue;
+            let all = chunk.times.min >= times.min && chunk.times.max <= times.max;
+            let of_chunk = chunk.batch.series.iter().zip(chunk.batch.times.iter());
+            of_rows.extend(of_chunk.map(|(series, time)| {
+                if !all && (*time < min || *time > max) {
+                    return NO_PLACE;
                 }
-                let number = numbers.get_mut(series);
+                let number = numbers.get_mut(*series);
                 if *number == 0 {
-                    seen.push(series);
+                    seen.push(*series);
                     rows_of.push(0);
                     *number = place_of(seen.len());
                 }
                 let place = *number - 1;
-                of_rows.push(place);
                 if let Some(rows) = rows_of.get_mut(place as usize) {
                     *rows += 1;
                 }
-            }
+                place
+            }));
         }
         Self { numbers, seen, rows_of, of_rows }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::sort_by_time;
+
+    proptest! {
+        #[test]
+        fn rows_of_a_series_come_into_order_however_they_arrived(
+            times in prop_oneof![
+                proptest::collection::vec(-20_i64..20, 0..200),
+                // Nearly in order, as over several connections.
+                proptest::collection::vec(0_i64..4, 0..200)
+                    .prop_map(|late| late.iter().zip(0..).map(|(late, at)| at - late).collect()),
+            ],
+        ) {
+            let mut rows: Vec<(i64, u32)> = times.into_iter().zip(0..).collect();
+            let mut expected = rows.clone();
+            expected.sort_unstable();
+            sort_by_time(&mut rows);
+            prop_assert_eq!(rows, expected);
+        }
     }
 }

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use arrow::array::{
     Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, PrimitiveArray, new_null_array,
 };
-use arrow::buffer::NullBuffer;
+use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::compute::interleave;
 use arrow::datatypes::{Float64Type, Int64Type, UInt64Type};
+use bytemuck::Pod;
 
 use super::Chunk;
 use super::order::Order;
+use super::slots::Slots;
 use crate::error::{Error, Result};
 use crate::model::{FieldColumn, FieldSchema, FieldType, PhysicalColumn};
 
@@ -44,64 +46,70 @@ pub(super) fn field(chunks: &[Arc<Chunk>], order: &Order, field: &FieldSchema) -
 }
 
 /// A field of one column of numbers. `None` when there is no value.
-fn numbers<T: ArrowPrimitiveType>(
+fn numbers<T: ArrowPrimitiveType<Native: Pod>>(
     chunks: &[Arc<Chunk>],
     order: &Order,
     columns: &[Option<ArrayRef>],
 ) -> Result<Option<ArrayRef>> {
-    let scattered = scatter(chunks, order, columns, T::default_value(), |array| {
-        Some(Cow::Borrowed(array.as_primitive_opt::<T>()?.values()))
+    let scattered = scatter(chunks, order, columns, |array| {
+        Some(Cow::Borrowed(&**array.as_primitive_opt::<T>()?.values()))
     })?;
-    let array = |(values, nulls): (Vec<T::Native>, _)| PrimitiveArray::<T>::try_new(values.into(), nulls);
+    let array = |(values, nulls): (Slots<T::Native>, _)| PrimitiveArray::<T>::try_new(values.into(), nulls);
     Ok(scattered.map(array).transpose()?.map(|array| Arc::new(array) as ArrayRef))
 }
 
 /// A field of booleans. `None` when there is no value.
 fn booleans(chunks: &[Arc<Chunk>], order: &Order, columns: &[Option<ArrayRef>]) -> Result<Option<ArrayRef>> {
-    let scattered = scatter(chunks, order, columns, false, |array| {
-        Some(array.as_boolean_opt()?.values().iter().collect())
+    let scattered = scatter(chunks, order, columns, |array| {
+        Some(array.as_boolean_opt()?.values().iter().map(u8::from).collect())
     })?;
-    Ok(scattered.map(|(values, nulls)| Arc::new(BooleanArray::new(values.into(), nulls)) as ArrayRef))
+    let array = |(values, nulls): (Slots<u8>, _)| BooleanArray::new(bits(&values), nulls);
+    Ok(scattered.map(|scattered| Arc::new(array(scattered)) as ArrayRef))
 }
 
 /// Puts each value at its place, a later one over an earlier one. Gives the values of all points and where there are
 /// any, if not everywhere; `None` when there is no value.
-fn scatter<V: Copy>(
+fn scatter<V: Pod>(
     chunks: &[Arc<Chunk>],
     order: &Order,
     columns: &[Option<ArrayRef>],
-    nothing: V,
     read: impl Fn(&ArrayRef) -> Option<Cow<'_, [V]>>,
-) -> Result<Option<(Vec<V>, Option<NullBuffer>)>> {
-    let mut values = vec![nothing; order.points()];
+) -> Result<Option<(Slots<V>, Option<NullBuffer>)>> {
+    let mut slots = Slots::zeroed(order.points());
     // Kept only when some row has no value: usually every row has one.
     let everywhere = columns.iter().all(|column| column.as_ref().is_some_and(|c| c.null_count() == 0));
-    let mut valid = if everywhere { Vec::new() } else { vec![false; order.points()] };
+    let mut valid = Slots::<u8>::zeroed(if everywhere { 0 } else { order.points() });
+    let (values, is_valid) = (&mut *slots, &mut *valid);
     for ((_, places), column) in order.places_of(chunks).zip(columns) {
         let Some(column) = column else { continue };
         let of_chunk = read(column).ok_or_else(wrong_type)?;
         let of_chunk = places.iter().zip(of_chunk.iter());
         match column.nulls().filter(|nulls| nulls.null_count() > 0) {
-            None => of_chunk.for_each(|(place, value)| put(&mut values, *place, *value)),
+            None => of_chunk.for_each(|(place, value)| put(values, *place, *value)),
             Some(nulls) => {
                 for ((place, value), _) in of_chunk.zip(nulls).filter(|(_, is_valid)| *is_valid) {
-                    put(&mut values, *place, *value);
+                    put(values, *place, *value);
                 }
             }
         }
         if !everywhere {
             for (row, place) in places.iter().enumerate().take(column.len()) {
                 if column.is_valid(row) {
-                    put(&mut valid, *place, true);
+                    put(is_valid, *place, 1);
                 }
             }
         }
     }
-    if values.is_empty() || !everywhere && !valid.contains(&true) {
+    if slots.is_empty() || !everywhere && !valid.contains(&1) {
         return Ok(None);
     }
-    let nulls = (!everywhere).then(|| NullBuffer::from(valid)).filter(|nulls| nulls.null_count() > 0);
-    Ok(Some((values, nulls)))
+    let nulls = (!everywhere).then(|| NullBuffer::new(bits(&valid))).filter(|nulls| nulls.null_count() > 0);
+    Ok(Some((slots, nulls)))
+}
+
+/// Ones as bits that are set.
+fn bits(values: &[u8]) -> BooleanBuffer {
+    BooleanBuffer::collect_bool(values.len(), |at| values.get(at) == Some(&1))
 }
 
 /// Where the value of a point stands: which of the field's columns, chunk, row.
