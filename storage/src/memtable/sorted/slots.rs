@@ -1,8 +1,8 @@
 //! The memory of a sorted column: numbers that are written at places all over it.
 //!
-//! A counting sort writes at as many places as there are series. The processor remembers where some thousand pages
-//! of memory lie; with pages of 4 KiB each second write misses that, which took half of a sort. So large columns lie
-//! on huge pages, where the system has them (decision 022).
+//! A flush needs some hundred megabytes for a moment. Page by page, as they are first written to, the system takes
+//! three microseconds for each of them, which was a third of a sort; so large columns are had with all their pages at
+//! once (decision 022).
 
 use std::ops::{Deref, DerefMut};
 
@@ -10,10 +10,10 @@ use arrow::buffer::{Buffer, ScalarBuffer};
 use arrow::datatypes::ArrowNativeType;
 use bytemuck::Pod;
 use bytes::Bytes;
-use memmap2::MmapMut;
+use memmap2::{MmapMut, MmapOptions};
 
-/// Bytes from which a column lies on pages of its own: the size of a huge page.
-const LARGE: usize = 2 << 20;
+/// Bytes from which a column lies on pages of its own.
+const LARGE: usize = 1 << 20;
 
 /// A column of fixed length in the making; first it is all zeros.
 #[derive(Debug)]
@@ -27,21 +27,13 @@ impl<T: Pod> Slots<T> {
     /// So many zeros.
     pub(super) fn zeroed(length: usize) -> Self {
         match length.checked_mul(size_of::<T>()) {
-            Some(bytes) if bytes >= LARGE => huge_pages(bytes).map(Self::Large),
+            Some(bytes) if bytes >= LARGE => {
+                MmapOptions::new().len(bytes).populate().map_anon().ok().map(Self::Large)
+            }
             _ => None,
         }
         .unwrap_or_else(|| Self::Small(vec![T::zeroed(); length]))
     }
-}
-
-/// Memory of so many zero bytes, on huge pages where there are any; `None` when the system gives none.
-fn huge_pages(bytes: usize) -> Option<MmapMut> {
-    let pages = MmapMut::map_anon(bytes).ok()?;
-    #[cfg(target_os = "linux")]
-    if let Err(error) = pages.advise(memmap2::Advice::HugePage) {
-        tracing::debug!(%error, "this system has no huge pages");
-    }
-    Some(pages)
 }
 
 impl<T: Pod> Deref for Slots<T> {
