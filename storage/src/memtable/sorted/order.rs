@@ -156,22 +156,22 @@ impl Order {
     }
 }
 
-/// Sorts the rows of a series, which have arrived nearly in order: each is put before the few that it must precede.
-/// When they are too many, all are sorted.
+/// Sorts the rows of a series, which have arrived nearly in order: each changes places with the few that it must
+/// precede. When they are too many, all are sorted.
 fn sort_by_time(rows: &mut [(i64, u32)]) {
     let mut moves = rows.len() * MOVES_PER_ROW;
-    for at in 1..rows.len() {
-        let Some((before, [row, ..])) = rows.split_at_checked(at) else { return };
-        let later = before.iter().rev().take_while(|other| *other > row).count();
-        if later == 0 {
-            continue;
-        }
-        if later > moves {
-            return rows.sort_unstable();
-        }
-        moves -= later;
-        if let Some(moved) = rows.get_mut(at - later..=at) {
-            moved.rotate_right(1);
+    for last in 1..rows.len() {
+        let mut at = last;
+        while at > 0
+            && let Some([before, row]) = rows.get(at - 1..=at)
+            && before.0 > row.0
+        {
+            if moves == 0 {
+                return rows.sort_unstable();
+            }
+            moves -= 1;
+            rows.swap(at - 1, at);
+            at -= 1;
         }
     }
 }

@@ -83,21 +83,17 @@ fn scatter<V: Pod>(
     for ((_, places), column) in order.places_of(chunks).zip(columns) {
         let Some(column) = column else { continue };
         let of_chunk = read(column).ok_or_else(wrong_type)?;
-        let of_chunk = places.iter().zip(of_chunk.iter());
-        match column.nulls().filter(|nulls| nulls.null_count() > 0) {
-            None => of_chunk.for_each(|(place, value)| put(values, *place, *value)),
-            Some(nulls) => {
-                for ((place, value), _) in of_chunk.zip(nulls).filter(|(_, is_valid)| *is_valid) {
-                    put(values, *place, *value);
-                }
+        let Some(nulls) = column.nulls().filter(|nulls| nulls.null_count() > 0) else {
+            put_all(values, places, &of_chunk);
+            if !everywhere {
+                places.iter().for_each(|place| put(is_valid, *place, 1));
             }
-        }
-        if !everywhere {
-            for (row, place) in places.iter().enumerate().take(column.len()) {
-                if column.is_valid(row) {
-                    put(is_valid, *place, 1);
-                }
-            }
+            continue;
+        };
+        for ((place, value), _) in places.iter().zip(&*of_chunk).zip(nulls).filter(|(_, is_there)| *is_there)
+        {
+            put(values, *place, *value);
+            put(is_valid, *place, 1);
         }
     }
     if slots.is_empty() || !everywhere && !valid.contains(&1) {
@@ -159,6 +155,14 @@ fn gather(arrays: &[Option<ArrayRef>], winners: &[Winner], number: u8) -> Result
         })
         .collect();
     Ok(Some(interleave(&sources, &indices)?))
+}
+
+/// Sets the value at each place. On its own, so that all it needs is in registers.
+#[inline(never)]
+fn put_all<T: Copy>(values: &mut [T], places: &[u32], of_places: &[T]) {
+    for (place, value) in places.iter().zip(of_places) {
+        put(values, *place, *value);
+    }
 }
 
 /// Sets the value at a place. A row that is not wanted has one that is not there.
