@@ -75,11 +75,19 @@ fn scatter<V: Pod>(
     columns: &[Option<ArrayRef>],
     read: impl Fn(&ArrayRef) -> Option<Cow<'_, [V]>>,
 ) -> Result<Option<(Slots<V>, Option<NullBuffer>)>> {
-    let mut slots = Slots::zeroed(order.points());
+    if columns.iter().all(Option::is_none) {
+        return Ok(None);
+    }
     // Kept only when some row has no value: usually every row has one.
     let everywhere = columns.iter().all(|column| column.as_ref().is_some_and(|c| c.null_count() == 0));
-    let mut valid = Slots::<u8>::zeroed(if everywhere { 0 } else { order.points() });
-    let (values, is_valid) = (&mut *slots, &mut *valid);
+    // A table may have a thousand fields of which a row has three: memory without values is never touched.
+    let mut slots = if everywhere {
+        Slots::zeroed(order.points())
+    } else {
+        Slots::Small(vec![V::zeroed(); order.points()])
+    };
+    let mut valid: Vec<u8> = vec![0; if everywhere { 0 } else { order.points() }];
+    let (values, is_valid) = (&mut *slots, valid.as_mut_slice());
     for ((_, places), column) in order.places_of(chunks).zip(columns) {
         let Some(column) = column else { continue };
         let of_chunk = read(column).ok_or_else(wrong_type)?;

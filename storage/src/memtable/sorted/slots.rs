@@ -1,8 +1,8 @@
 //! The memory of a sorted column: numbers that are written at places all over it.
 //!
 //! A flush needs some hundred megabytes for a moment. Page by page, as they are first written to, the system takes
-//! three microseconds for each of them, which was a third of a sort; so large columns are had with all their pages at
-//! once (decision 022).
+//! three microseconds for each of them, which was a third of a sort; so large columns of which every number is written
+//! are had with all their pages at once (decision 022).
 
 use std::ops::{Deref, DerefMut};
 
@@ -24,7 +24,7 @@ pub(super) enum Slots<T> {
 }
 
 impl<T: Pod> Slots<T> {
-    /// So many zeros.
+    /// So many zeros, all of which will be written over.
     pub(super) fn zeroed(length: usize) -> Self {
         match length.checked_mul(size_of::<T>()) {
             Some(bytes) if bytes >= LARGE => {
