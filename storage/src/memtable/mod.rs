@@ -134,8 +134,17 @@ impl Memtable {
             let rows = c.batch.rows();
             rows < SMALL_CHUNK_ROWS && size_class(rows) <= class
         };
-        tail.iter().all(mergeable).then_some(start)
+        (tail.iter().all(mergeable) && is_dense(tail)).then_some(start)
     }
+}
+
+/// Whether at least half of the cells of the chunks, merged, would be of columns that their rows came with. The rest
+/// are nulls that take as much as values: a table may have hundreds of fields of which each request has a few, and
+/// what was counted when the rows came must bound what they take (MEM-1).
+fn is_dense(chunks: &[Arc<Chunk>]) -> bool {
+    let rows: usize = chunks.iter().map(|chunk| chunk.batch.rows()).sum();
+    let cells: usize = chunks.iter().map(|chunk| chunk.batch.rows() * chunk.batch.fields.len()).sum();
+    merge::columns(chunks).len() * rows <= 2 * cells
 }
 
 /// Size classes are powers of the fan-in, so that a merge makes a chunk of the next class.

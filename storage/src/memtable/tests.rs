@@ -12,8 +12,8 @@ use proptest::prelude::*;
 use super::{Memtable, RowFilter, sort_rows};
 use crate::catalog::{Applied, Catalog, SchemaChange};
 use crate::model::{
-    ColumnId, DatabaseName, FieldColumn, FieldType, Sequence, TableBatch, TableName, TableSchema, TimeRange,
-    Timestamp,
+    ColumnId, DatabaseName, FieldColumn, FieldType, Sequence, TableBatch, TableId, TableName, TableSchema,
+    TimeRange, Timestamp,
 };
 use crate::series::{SeriesIndex, canonical_key};
 
@@ -161,6 +161,27 @@ fn many_small_chunks_become_few_and_keep_their_rows_in_order() {
     let sorted = sort_rows(std::iter::once(&memtable), &schema, &index, RowFilter::ALL).unwrap();
     let values = sorted.fields[0].values.as_primitive::<Int64Type>().values().to_vec();
     assert_eq!(values, (4_900..5_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn chunks_of_different_fields_take_no_more_memory_than_was_counted_when_they_came() {
+    let mut memtable = Memtable::default();
+    for number in 0..400_u32 {
+        let fields = (0..4).map(|field| FieldColumn {
+            column: ColumnId::new(u16::try_from(number % 40).unwrap() * 4 + field),
+            values: Arc::new(Int64Array::from(vec![1; 100])),
+        });
+        let batch = TableBatch {
+            table: TableId::new(1),
+            series: vec![number; 100].into(),
+            times: (0..100).collect(),
+            fields: fields.collect(),
+        };
+        memtable.append(Sequence::new(u64::from(number) + 1), &batch, None);
+    }
+    assert_eq!(memtable.rows(), 40_000);
+    let held: usize = memtable.chunks().iter().map(|chunk| chunk.batch.memory_bytes()).sum();
+    assert!(held <= 2 * memtable.bytes(), "{held} bytes are held, {} were counted", memtable.bytes());
 }
 
 #[test]
