@@ -14,7 +14,7 @@ use arrow::datatypes::Int32Type;
 use hashbrown::HashMap;
 
 use crate::error::{Error, Result};
-use crate::model::{FieldColumn, TimeRange, Timestamp};
+use crate::model::{FieldColumn, FieldSchema, TimeRange, Timestamp};
 use crate::series::SeriesKey;
 
 /// Rows sorted by series and time, each point once: tags as runs, everything else as columns.
@@ -42,6 +42,13 @@ impl SortedRows {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         let ranges = starts.zip(&self.ends).map(|(start, end)| start as usize..*end as usize);
         self.keys.iter().zip(ranges)
+    }
+
+    /// The physical columns of a field that any row has a value for.
+    #[must_use]
+    pub fn field(&self, field: &FieldSchema) -> Vec<FieldColumn> {
+        let is_of = |column: &&FieldColumn| field.columns().any(|it| it.id == column.column);
+        self.fields.iter().filter(is_of).cloned().collect()
     }
 
     /// The rows within a range of times.

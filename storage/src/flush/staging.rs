@@ -17,10 +17,16 @@ use super::signed;
 use crate::disk::{self, Disk};
 use crate::engine::{Layout, Shared};
 use crate::error::{Error, Result};
-use crate::memtable::{RowFilter, SealedMemtable, sort_rows};
-use crate::model::{DataFile, Sequence, SequenceRange, TableId, TimeRange};
-use crate::parquet_file::{self, WrittenFile};
+use crate::memtable::{OrderedRows, RowFilter, SealedMemtable};
+use crate::model::{DataFile, FieldSchema, Sequence, SequenceRange, TableId, TableSchema, TimeRange};
+use crate::parquet_file::{self, Columns, WrittenFile};
+use crate::rows::SortedRows;
+use crate::series::SeriesIndex;
 use crate::tombstone::{Tombstones, last_of};
+
+/// Files that are written at once: each holds its row groups until its last column is encoded, and a handle. Every field
+/// is put into order once for all of them.
+const FILES_AT_ONCE: usize = 32;
 
 /// The folder of staged files.
 pub(crate) struct StagingArea<'a> {
@@ -148,26 +154,30 @@ impl<'a> StagingArea<'a> {
         let schema = self.shared.schema(table)?;
         let sequences =
             sealed.rows.sequences().unwrap_or(SequenceRange { min: sealed.sealed_at, max: sealed.sealed_at });
-        let rows = sort_rows(std::iter::once(&*sealed.rows), &schema, &self.shared.series, RowFilter::ALL)?;
-        let rows = rows.without(&deletes.tombstones, &schema)?;
+        let rows = SealedRows::of(sealed, &schema, &self.shared.series, &deletes.tombstones)?;
         let partitions = Stretches::partitions(schema.partition);
-        let dates = partitions.of(&rows.times);
+        let dates = partitions.of(rows.times());
         let is_run = runs::is_spread(&self.shared.config.runs, dates.len(), sealed.rows.bytes());
         let (kind, stretches, dates) = if is_run {
             let spans = Stretches::spans(schema.partition);
-            (SetKind::Run, spans, spans.of(&rows.times))
+            (SetKind::Run, spans, spans.of(rows.times()))
         } else {
             (SetKind::Files, partitions, dates)
         };
         let mut manifest = Manifest::new(table, sealed.sealed_at, deletes.up_to, &kind);
         self.withdraw(&manifest)?;
-        for date in &dates {
-            let name = kind.file_name(table, sequences, *date);
-            let path = self.path_of(&name);
-            // Usually all rows are of one partition.
-            let times = if dates.len() == 1 { TimeRange::ALL } else { stretches.times(*date) };
-            let written = parquet_file::write(self.disk(), &path, &schema, &rows, times)?;
-            manifest.files.push(file_of(name, *date, sequences, written));
+        let dates: Vec<i32> = dates.into_iter().collect();
+        // Usually all rows are of one.
+        let times = |date: i32| if dates.len() == 1 { TimeRange::ALL } else { stretches.times(date) };
+        for dates in dates.chunks(FILES_AT_ONCE) {
+            let names: Vec<String> =
+                dates.iter().map(|date| kind.file_name(table, sequences, *date)).collect();
+            let files: Vec<(PathBuf, TimeRange)> =
+                names.iter().zip(dates).map(|(name, date)| (self.path_of(name), times(*date))).collect();
+            let written = rows.write(self.disk(), &files, &schema)?;
+            for ((name, date), written) in names.into_iter().zip(dates).zip(written) {
+                manifest.files.push(file_of(name, *date, sequences, written));
+            }
         }
         fail::fail_point!("staged-before-manifest");
         self.write_manifest(&manifest)?;
@@ -198,6 +208,55 @@ impl<'a> StagingArea<'a> {
         file.sync()?;
         disk.rename(&fresh, &self.folder.join(name))?;
         disk.sync_folder(&self.folder)
+    }
+}
+
+/// The rows of a sealed memtable on their way to files.
+enum SealedRows {
+    Ordered(OrderedRows),
+    /// Those that no delete hides.
+    Sorted(SortedRows),
+}
+
+impl SealedRows {
+    fn of(
+        sealed: &SealedMemtable,
+        schema: &TableSchema,
+        index: &SeriesIndex,
+        tombstones: &Tombstones,
+    ) -> Result<Self> {
+        let rows = OrderedRows::of(std::iter::once(&*sealed.rows), index, RowFilter::ALL)?;
+        if tombstones.is_empty() {
+            return Ok(Self::Ordered(rows));
+        }
+        Ok(Self::Sorted(rows.into_rows(schema)?.without(tombstones, schema)?))
+    }
+
+    fn times(&self) -> &[i64] {
+        match self {
+            Self::Ordered(rows) => &rows.rows().times,
+            Self::Sorted(rows) => &rows.times,
+        }
+    }
+
+    fn write(
+        &self,
+        disk: &dyn Disk,
+        files: &[(PathBuf, TimeRange)],
+        schema: &TableSchema,
+    ) -> Result<Vec<WrittenFile>> {
+        match self {
+            Self::Ordered(ordered) => {
+                let rows = ordered.rows();
+                let columns = Columns { fields: ordered.columns(), ..Columns::of(rows) };
+                let field = |field: &FieldSchema| ordered.field(field);
+                parquet_file::write_by_field(disk, files, schema, rows, &columns, field)
+            }
+            Self::Sorted(rows) => {
+                let field = |field: &FieldSchema| Ok(rows.field(field));
+                parquet_file::write_by_field(disk, files, schema, rows, &Columns::of(rows), field)
+            }
+        }
     }
 }
 

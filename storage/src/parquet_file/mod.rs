@@ -10,9 +10,11 @@
 //! statistics, and a page index with pages of at most [`PAGE_ROWS`] rows, so that a reader can skip within a file.
 //! No page has a checksum of its own, because the crate (59) writes none; that of the file stands in for them.
 
+mod by_field;
 mod columns;
 mod delta_packed;
 mod distinct;
+mod encoder;
 mod hybrid;
 mod number_pages;
 mod packed;
@@ -28,9 +30,10 @@ mod tests;
 mod value_bounds;
 mod writer;
 
+pub use self::by_field::{write, write_by_field};
 pub use self::read::read_sorted;
 pub use self::sink::UNFINISHED;
-pub use self::writer::{Columns, FileWriter, WrittenFile, write};
+pub use self::writer::{Columns, FileWriter, WrittenFile};
 
 /// Rows of one row group. Sizes of 16 Ki to 1 Mi differ by 3 % in bytes; this bounds what a reader decodes for
 /// one group to some 40 MB with ten columns, and lets a large file be read by several threads.

@@ -26,7 +26,7 @@ pub(super) struct RowGroup {
 
 /// Some rows of a batch.
 #[derive(Debug)]
-struct Batch {
+pub(super) struct Batch {
     /// All of them, without their keys.
     rows: SortedRows,
     picked: Vec<Range<usize>>,
@@ -88,24 +88,40 @@ impl RowGroup {
         self.batches.push(Batch { rows, picked, count });
     }
 
+    /// The rows but for their tags.
+    pub(super) fn take_batches(&mut self) -> Vec<Batch> {
+        std::mem::take(&mut self.batches)
+    }
+
     /// Empties it, and keeps the memory of its tags for the next one.
     pub(super) fn clear(&mut self) {
         (self.rows, self.bytes) = (0, 0);
         self.tags.iter_mut().for_each(TagColumn::clear);
         self.batches.clear();
     }
+}
 
-    /// The parts of a column of a field; of one of times without it.
-    pub(super) fn parts(&self, stored: Option<&StoredColumn>) -> impl Iterator<Item = ColumnPart<'_>> {
-        let stored = stored.map(|stored| (stored.column, stored.part));
-        self.batches.iter().map(move |Batch { rows, picked, count }| match stored {
-            None => ColumnPart::Times(&rows.times, picked),
-            Some((column, part)) => match rows.fields.iter().find(|field| field.column == column) {
-                Some(field) => ColumnPart::Values(&field.values, picked, part),
-                None => ColumnPart::Nothing(*count),
-            },
-        })
+impl Batch {
+    /// Gives the rows these fields, in place of those that they had.
+    pub(super) fn set_fields(&mut self, fields: &[FieldColumn]) {
+        self.rows.fields.clear();
+        self.rows.fields.extend_from_slice(fields);
     }
+}
+
+/// The parts of a column of a field; of one of times without it.
+pub(super) fn parts<'a>(
+    batches: &'a [Batch],
+    stored: Option<&StoredColumn>,
+) -> impl Iterator<Item = ColumnPart<'a>> {
+    let stored = stored.map(|stored| (stored.column, stored.part));
+    batches.iter().map(move |Batch { rows, picked, count }| match stored {
+        None => ColumnPart::Times(&rows.times, picked),
+        Some((column, part)) => match rows.fields.iter().find(|field| field.column == column) {
+            Some(field) => ColumnPart::Values(&field.values, picked, part),
+            None => ColumnPart::Nothing(*count),
+        },
+    })
 }
 
 impl ColumnPart<'_> {

@@ -6,16 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
-use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::arrow::{ArrowSchemaConverter, add_encoded_arrow_schema_to_metadata};
 use parquet::file::writer::SerializedFileWriter;
-use zstd::bulk::Compressor;
 
-use super::number_pages::{self, NumberPages};
+use super::encoder::{EncodedGroup, Encoder};
 use super::row_group::RowGroup;
 use super::sink::Sink;
-use super::stats::{self, ColumnStats};
-use super::{ROW_GROUP_ROWS, columns, pages, tag_pages};
+use super::{ROW_GROUP_ROWS, columns, stats};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::layout::{self, REMAINDER_COLUMN, StoredColumn};
@@ -82,41 +79,16 @@ pub struct WrittenFile {
     pub checksum: u32,
 }
 
-/// Writes the rows of `times` to `path` of `disk`, whose folder exists, over whatever is there. On return the file is
-/// durable under its name. Blocks.
-///
-/// # Errors
-/// Those of [`FileWriter`]; then nothing is at `path` that was not there before.
-pub fn write(
-    disk: &dyn Disk,
-    path: &Path,
-    schema: &TableSchema,
-    rows: &SortedRows,
-    times: TimeRange,
-) -> Result<WrittenFile> {
-    let mut writer = FileWriter::create(disk, path, schema, &Columns::of(rows))?;
-    writer.write_within(rows, times)?;
-    writer.finish()
-}
-
 /// A file in the making, which takes the memory of one row group. Dropped unfinished, it leaves nothing.
 pub struct FileWriter<'a> {
     file: SerializedFileWriter<BufWriter<Sink<'a>>>,
-    arrow: SchemaRef,
-    zstd: Compressor<'static>,
-    numbers: NumberPages,
-    /// The position of the tag that gets a bloom filter.
-    bloom: Option<usize>,
+    encoder: Encoder,
     remainder: bool,
-    /// Its columns of fields, in order.
-    fields: Vec<StoredColumn>,
     group: RowGroup,
     last: Option<(SeriesKey, i64)>,
     rows: u64,
     times: Option<TimeRange>,
     remainders: Option<(i16, i16)>,
-    /// Of the tags, then of the fields.
-    stats: Vec<ColumnStats>,
 }
 
 impl<'a> FileWriter<'a> {
@@ -158,18 +130,15 @@ impl<'a> FileWriter<'a> {
         sorted_by.extend([TIME_COLUMN, REMAINDER_COLUMN]);
         let mut properties = columns::properties(&arrow, &sorted_by)?;
         add_encoded_arrow_schema_to_metadata(&arrow, &mut properties);
-        let root = ArrowSchemaConverter::new().convert(&arrow)?.root_schema_ptr();
+        let parquet = Arc::new(ArrowSchemaConverter::new().convert(&arrow)?);
         let sink = BufWriter::with_capacity(WRITE_BYTES, Sink::create(disk, path)?);
+        let file = SerializedFileWriter::new(sink, parquet.root_schema_ptr(), Arc::new(properties))?;
+        let bloom = schema.tags.iter().position(|tag| &*tag.name == BLOOM_TAG);
         Ok(Self {
-            file: SerializedFileWriter::new(sink, root, Arc::new(properties))?,
-            arrow,
-            zstd: pages::compressor()?,
-            numbers: NumberPages::default(),
-            bloom: schema.tags.iter().position(|tag| &*tag.name == BLOOM_TAG),
+            encoder: Encoder::new(arrow, parquet, schema.tags.len(), fields, bloom)?,
+            file,
             remainder: columns.remainder,
-            stats: vec![ColumnStats::default(); schema.tags.len() + fields.len()],
             group: RowGroup::new(schema.tags.len()),
-            fields,
             last: None,
             rows: 0,
             times: None,
@@ -183,15 +152,21 @@ impl<'a> FileWriter<'a> {
     /// [`Error::Internal`] when they do not, or have a value for a column that the file was not to have;
     /// [`Error::Io`] and [`Error::Parquet`] when the file cannot be written.
     pub fn write(&mut self, rows: &SortedRows) -> Result<()> {
-        self.write_within(rows, TimeRange::ALL)
+        self.check(rows)?;
+        self.add(rows, TimeRange::ALL, &mut Self::write_group)?;
+        if self.group.bytes() >= ROW_GROUP_BYTES { self.write_group() } else { Ok(()) }
     }
 
-    /// Adds those of such rows that are within `times`. Until their row group ends, they hold the memory of all.
-    ///
-    /// # Errors
-    /// Those of [`write`](Self::write).
-    pub fn write_within(&mut self, rows: &SortedRows, times: TimeRange) -> Result<()> {
-        self.check(rows)?;
+    /// Adds those of such rows that are within `times`, and ends each row group that they fill.
+    pub(super) fn add(
+        &mut self,
+        rows: &SortedRows,
+        times: TimeRange,
+        end_group: &mut dyn FnMut(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        if !self.remainder && has_remainder(&rows.times) {
+            return Err(Error::Internal("the file was not to have nanoseconds".to_owned()));
+        }
         let mut last = None;
         for (key, run) in rows.runs() {
             let mut run = within(rows, run, times);
@@ -211,7 +186,7 @@ impl<'a> FileWriter<'a> {
                 self.group.push(key, now);
                 if self.group.rows() >= ROW_GROUP_ROWS {
                     self.group.end_batch(rows);
-                    self.write_group()?;
+                    end_group(self)?;
                 }
                 run = later;
             }
@@ -220,7 +195,7 @@ impl<'a> FileWriter<'a> {
             self.last = Some((key.clone(), time));
         }
         self.group.end_batch(rows);
-        if self.group.bytes() >= ROW_GROUP_BYTES { self.write_group() } else { Ok(()) }
+        Ok(())
     }
 
     /// Number of rows that were added.
@@ -240,7 +215,7 @@ impl<'a> FileWriter<'a> {
     /// # Errors
     /// [`Error::Io`] and [`Error::Parquet`] when the file cannot be written.
     pub fn end_row_group(&mut self) -> Result<()> {
-        if self.group.rows() > 0 { self.write_group() } else { Ok(()) }
+        if self.has_rows_left() { self.write_group() } else { Ok(()) }
     }
 
     /// Writes what is left, and gives the file its name. On return it is durable.
@@ -250,9 +225,9 @@ impl<'a> FileWriter<'a> {
     pub fn finish(mut self) -> Result<WrittenFile> {
         self.end_row_group()?;
         let times = self.times.ok_or_else(|| Error::Internal("a data file needs rows".to_owned()))?;
-        let names = self.arrow.fields().iter().map(|field| field.name().as_str());
+        let names = self.encoder.arrow.fields().iter().map(|field| field.name().as_str());
         let names = names.filter(|name| *name != TIME_COLUMN && *name != REMAINDER_COLUMN);
-        let stats = stats::json(self.rows, times, self.remainders, names.zip(&self.stats));
+        let stats = stats::json(self.rows, times, self.remainders, names.zip(&self.encoder.stats));
         let sink = self.file.into_inner()?.into_inner();
         let sink = sink.map_err(|error| {
             let (error, unwritten) = error.into_parts();
@@ -263,16 +238,11 @@ impl<'a> FileWriter<'a> {
     }
 
     /// Checks that the file was to have what the rows have.
-    fn check(&mut self, rows: &SortedRows) -> Result<()> {
-        if let Some(field) =
-            rows.fields.iter().find(|field| !self.fields.iter().any(|stored| stored.column == field.column))
-        {
-            return Err(Error::Internal(format!("the file was not to have column {}", field.column)));
+    fn check(&self, rows: &SortedRows) -> Result<()> {
+        match rows.fields.iter().find(|field| !self.encoder.has(field.column)) {
+            Some(field) => Err(Error::Internal(format!("the file was not to have column {}", field.column))),
+            None => Ok(()),
         }
-        if !self.remainder && has_remainder(&rows.times) {
-            return Err(Error::Internal("the file was not to have nanoseconds".to_owned()));
-        }
-        Ok(())
     }
 
     /// Takes note of the times of rows of a series, from the first to the last.
@@ -290,64 +260,32 @@ impl<'a> FileWriter<'a> {
     }
 
     fn write_group(&mut self) -> Result<()> {
-        let mut group = std::mem::take(&mut self.group);
-        let tags = group.tags.len();
-        let mut writers = self.crate_writers(tags)?;
-        let schema = self.file.schema_descr().columns().to_vec();
-        let (of_tags, of_fields) = self.stats.split_at_mut(tags);
-        let mut written = self.file.next_row_group()?;
-        for (((position, tag), description), stats) in group.tags.iter().enumerate().zip(&schema).zip(of_tags)
-        {
-            let is_bloom = self.bloom == Some(position);
-            let (bytes, close) = tag_pages::encode(tag, description, is_bloom, &mut self.zstd)?;
-            written.append_column(&bytes, close)?;
-            stats.add_tag(tag);
-        }
-        let before_fields = 1 + usize::from(self.remainder);
-        let columns = self.arrow.fields().iter().zip(&schema).enumerate().skip(tags);
-        for (number, (field, description)) in columns {
-            let of_field = (number - tags).checked_sub(before_fields);
-            let stored = of_field.and_then(|of_field| self.fields.get(of_field));
-            let mut stats = of_field.and_then(|of_field| of_fields.get_mut(of_field));
-            let parts = group.parts(stored);
-            if let Some(kind) = number_pages::kind_of(field.data_type()) {
-                let encoded = self.numbers.encode(kind, parts, description, &mut self.zstd)?;
-                written.append_column(&encoded.bytes, encoded.close)?;
-                if let Some(stats) = stats {
-                    stats.add_numbers(encoded.bounds.delta(field.data_type()), encoded.nulls);
-                }
-                continue;
-            }
-            let writer = writers.get_mut(number).and_then(Option::take);
-            let mut writer = writer.ok_or_else(too_few_columns)?;
-            for part in parts {
-                let values = part.column(field)?;
-                if let Some(stats) = &mut stats {
-                    stats.add_stored(&values);
-                }
-                for leaf in compute_leaves(field, &values)? {
-                    writer.write(&leaf)?;
-                }
-            }
-            writer.close()?.append_to_row_group(&mut written)?;
-        }
-        written.close()?;
-        group.clear();
-        self.group = group;
-        Ok(())
+        let mut group = self.begin_group(self.file.flushed_row_groups().len())?;
+        self.encoder.encode_all(&mut group)?;
+        self.append(group)
     }
 
-    /// The crate's writers for all columns of a row group, of which those of text, unsigned integers and nanoseconds
-    /// are needed; none when there is no such column.
-    fn crate_writers(&self, tags: usize) -> Result<Vec<Option<ArrowColumnWriter>>> {
-        let columns = self.arrow.fields().iter().skip(tags);
-        let mut columns = columns;
-        if columns.all(|field| number_pages::kind_of(field.data_type()).is_some()) {
-            return Ok(Vec::new());
-        }
-        let number = self.file.flushed_row_groups().len();
-        let factory = ArrowRowGroupWriterFactory::new(&self.file, Arc::clone(&self.arrow));
-        Ok(factory.create_column_writers(number)?.into_iter().map(Some).collect())
+    /// Whether rows wait for their row group to end.
+    pub(super) fn has_rows_left(&self) -> bool {
+        self.group.rows() > 0
+    }
+
+    /// Ends the row group of this number with the rows that wait, and encodes their tags and times.
+    pub(super) fn begin_group(&mut self, number: usize) -> Result<EncodedGroup> {
+        self.encoder.begin(&mut self.group, number, &self.file)
+    }
+
+    /// Encodes the next columns of a row group: those of a field.
+    pub(super) fn encode(&mut self, group: &mut EncodedGroup, columns: &[ColumnId]) -> Result<()> {
+        self.encoder.encode(group, columns)
+    }
+
+    /// Writes a row group whose columns are all encoded.
+    pub(super) fn append(&mut self, group: EncodedGroup) -> Result<()> {
+        let mut written = self.file.next_row_group()?;
+        group.append_to(&mut written)?;
+        written.close()?;
+        Ok(())
     }
 }
 
@@ -366,8 +304,4 @@ fn within(rows: &SortedRows, run: Range<usize>, times: TimeRange) -> Range<usize
 fn has_remainder(times: &[i64]) -> bool {
     // Compared with zero, a remainder needs no division.
     times.iter().any(|time| time % 1_000 != 0)
-}
-
-fn too_few_columns() -> Error {
-    Error::Internal("a data file has fewer columns than its schema".to_owned())
 }

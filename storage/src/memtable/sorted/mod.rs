@@ -12,11 +12,14 @@ mod order;
 mod scatter;
 mod slots;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use self::order::Places;
+use self::slots::PagePool;
 use super::{Chunk, Memtable};
 use crate::error::Result;
-use crate::model::{TableSchema, TimeRange};
+use crate::model::{ColumnId, FieldColumn, FieldSchema, TableSchema, TimeRange};
 use crate::rows::SortedRows;
 use crate::series::{Series, SeriesIndex};
 
@@ -39,24 +42,81 @@ impl RowFilter<'static> {
 /// Sorts the rows of `memtables` (oldest first) that pass `filter`, and lets the last write win.
 ///
 /// # Errors
-/// [`Error::Internal`](crate::Error::Internal) when a series is not defined, or there are 4 billion rows;
-/// [`Error::Arrow`](crate::Error::Arrow) when columns cannot be gathered; the refusal of [`RowFilter::room`].
+/// Those of [`OrderedRows::of`] and [`OrderedRows::field`].
 pub fn sort_rows<'a>(
     memtables: impl Iterator<Item = &'a Memtable>,
     schema: &TableSchema,
     index: &SeriesIndex,
     filter: RowFilter<'_>,
 ) -> Result<SortedRows> {
-    let chunks: Vec<Arc<Chunk>> = memtables
-        .flat_map(Memtable::chunks)
-        .filter(|chunk| chunk.times.overlaps(&filter.times))
-        .cloned()
-        .collect();
-    let order = order::order(&chunks, index, filter)?;
-    let mut fields = Vec::new();
-    for field in &schema.fields {
-        fields.extend(scatter::field(&chunks, &order, field)?);
+    OrderedRows::of(memtables, index, filter)?.into_rows(schema)
+}
+
+/// Rows of memtables whose order is known, and whose fields are put into it one by one: whoever needs one after the
+/// other never has the memory of all.
+#[derive(Debug)]
+pub struct OrderedRows {
+    chunks: Vec<Arc<Chunk>>,
+    /// Without fields.
+    rows: SortedRows,
+    places: Places,
+    /// Has the pages of a column that is not needed any more, for the next one.
+    pool: PagePool,
+}
+
+impl OrderedRows {
+    /// Those rows of `memtables` (oldest first) that pass `filter`.
+    ///
+    /// # Errors
+    /// [`Error::Internal`](crate::Error::Internal) when a series is not defined, or there are 4 billion rows; the
+    /// refusal of [`RowFilter::room`].
+    pub fn of<'a>(
+        memtables: impl Iterator<Item = &'a Memtable>,
+        index: &SeriesIndex,
+        filter: RowFilter<'_>,
+    ) -> Result<Self> {
+        let chunks: Vec<Arc<Chunk>> = memtables
+            .flat_map(Memtable::chunks)
+            .filter(|chunk| chunk.times.overlaps(&filter.times))
+            .cloned()
+            .collect();
+        let (rows, places) = order::order(&chunks, index, filter)?;
+        Ok(Self { chunks, rows, places, pool: PagePool::default() })
     }
-    let (keys, ends, times) = order.into_rows();
-    Ok(SortedRows { keys, ends, times, fields })
+
+    /// The series and the times, without fields.
+    #[must_use]
+    pub fn rows(&self) -> &SortedRows {
+        &self.rows
+    }
+
+    /// The physical columns that some row may have a value for, in order of their ids.
+    #[must_use]
+    pub fn columns(&self) -> Vec<ColumnId> {
+        let fields = self.chunks.iter().flat_map(|chunk| &chunk.batch.fields);
+        let present = fields.filter(|field| field.values.null_count() < field.values.len());
+        let columns: BTreeSet<ColumnId> = present.map(|field| field.column).collect();
+        columns.into_iter().collect()
+    }
+
+    /// The physical columns of a field that any row has a value for.
+    ///
+    /// # Errors
+    /// [`Error::Internal`](crate::Error::Internal) when a column is not of its type;
+    /// [`Error::Arrow`](crate::Error::Arrow) when values cannot be gathered.
+    pub fn field(&self, field: &FieldSchema) -> Result<Vec<FieldColumn>> {
+        scatter::field(&self.chunks, &self.places, &self.pool, field)
+    }
+
+    /// All of them, with the fields of `schema`.
+    ///
+    /// # Errors
+    /// Those of [`field`](Self::field).
+    pub fn into_rows(mut self, schema: &TableSchema) -> Result<SortedRows> {
+        for field in &schema.fields {
+            let columns = self.field(field)?;
+            self.rows.fields.extend(columns);
+        }
+        Ok(self.rows)
+    }
 }

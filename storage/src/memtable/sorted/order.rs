@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use arrow::buffer::ScalarBuffer;
 
-use super::slots::Slots;
+use super::slots::{PagePool, Slots};
 use super::{Chunk, RowFilter};
 use crate::error::{Error, Result};
 use crate::model::TimeRange;
+use crate::rows::SortedRows;
 use crate::series::{Paged, SeriesIndex, SeriesKey};
 
 /// The place of a row that is not wanted.
@@ -15,21 +16,30 @@ pub(super) const NO_PLACE: u32 = u32::MAX;
 
 /// Where the rows of some chunks stand in the result.
 #[derive(Debug)]
-pub(super) struct Order {
+pub(super) struct Places {
+    /// For each row of the chunks, in order of arrival, its place or [`NO_PLACE`]. Rows of one point share theirs.
+    of_rows: Vec<u32>,
+    /// Number of places: of rows that stand at one, only the last one counts.
+    points: usize,
+}
+
+/// Rows on their way to their places.
+struct Order {
     /// The series in order.
     keys: Vec<SeriesKey>,
     /// For each series, the place at which its rows end.
     ends: Vec<u32>,
     /// The time at each place.
     times: Slots<i64>,
-    /// Number of places: of rows that stand at one, only the last one counts.
-    points: usize,
-    /// For each row of the chunks, in order of arrival, its place or [`NO_PLACE`]. Rows of one point share theirs.
-    places: Vec<u32>,
+    places: Places,
 }
 
-/// The order of the wanted rows of `chunks`, which are in order of arrival.
-pub(super) fn order(chunks: &[Arc<Chunk>], index: &SeriesIndex, filter: RowFilter<'_>) -> Result<Order> {
+/// The wanted rows of `chunks`, which are in order of arrival, without their fields; and the places of all rows.
+pub(super) fn order(
+    chunks: &[Arc<Chunk>],
+    index: &SeriesIndex,
+    filter: RowFilter<'_>,
+) -> Result<(SortedRows, Places)> {
     let rows: usize = chunks.iter().map(|chunk| chunk.batch.rows()).sum();
     if !u32::try_from(rows).is_ok_and(|rows| rows < NO_PLACE) {
         return Err(Error::Internal("memtables with 4 billion rows".into()));
@@ -57,7 +67,8 @@ pub(super) fn order(chunks: &[Arc<Chunk>], index: &SeriesIndex, filter: RowFilte
     }
     let held: usize = chunks.iter().map(|chunk| chunk.batch.memory_bytes()).sum();
     (filter.room)(share(held, end as usize, places.len()))?;
-    let mut times = Slots::zeroed(end as usize);
+    // Every place has a row.
+    let mut times = PagePool::default().slots(end as usize);
     let slots = &mut *times;
     let of_chunks = chunks.iter().flat_map(|chunk| chunk.batch.times.iter());
     for (place, time) in places.iter_mut().zip(of_chunks) {
@@ -68,11 +79,14 @@ pub(super) fn order(chunks: &[Arc<Chunk>], index: &SeriesIndex, filter: RowFilte
             *next += 1;
         }
     }
-    let mut order = Order { keys, ends, times, points: end as usize, places };
+    let places = Places { of_rows: places, points: end as usize };
+    let mut order = Order { keys, ends, times, places };
     if !order.ascends() {
         order.settle();
     }
-    Ok(order)
+    let Order { keys, ends, times, places } = order;
+    let times = ScalarBuffer::from(times).slice(0, places.points);
+    Ok((SortedRows { keys, ends, times, fields: Vec::new() }, places))
 }
 
 /// The part of `bytes` that so many of all rows have.
@@ -81,30 +95,24 @@ fn share(bytes: usize, rows: usize, all: usize) -> usize {
     usize::try_from(share).unwrap_or(usize::MAX)
 }
 
-impl Order {
+impl Places {
     /// Number of points.
     pub(super) fn points(&self) -> usize {
         self.points
     }
 
-    /// The series, where the rows of each end, and the times.
-    pub(super) fn into_rows(self) -> (Vec<SeriesKey>, Vec<u32>, ScalarBuffer<i64>) {
-        (self.keys, self.ends, ScalarBuffer::from(self.times).slice(0, self.points))
-    }
-
-    /// The part of `places` that belongs to each chunk.
-    pub(super) fn places_of<'a>(
-        &'a self,
-        chunks: &'a [Arc<Chunk>],
-    ) -> impl Iterator<Item = (&'a Chunk, &'a [u32])> {
-        let mut rest = self.places.as_slice();
+    /// The places of the rows of each chunk.
+    pub(super) fn of<'a>(&'a self, chunks: &'a [Arc<Chunk>]) -> impl Iterator<Item = (&'a Chunk, &'a [u32])> {
+        let mut rest = self.of_rows.as_slice();
         chunks.iter().map(move |chunk| {
             let (own, others) = rest.split_at_checked(chunk.batch.rows()).unwrap_or((rest, &[]));
             rest = others;
             (chunk.as_ref(), own)
         })
     }
+}
 
+impl Order {
     /// Whether the times of each series ascend, none twice.
     fn ascends(&self) -> bool {
         self.runs().all(|(_, run)| run.is_sorted_by(|a, b| a < b))
@@ -121,7 +129,7 @@ impl Order {
     /// Sorts each series by time and gives rows of equal times one place.
     fn settle(&mut self) {
         // From a row's place by arrival to its place by time.
-        let mut settled = Slots::<u32>::zeroed(self.points);
+        let mut settled: Slots<u32> = PagePool::default().slots(self.places.points);
         let (times, settled) = (&mut *self.times, &mut *settled);
         let mut by_time: Vec<(i64, u32)> = Vec::new();
         let (mut start, mut points) = (0, 0);
@@ -148,11 +156,11 @@ impl Order {
             }
             *end = place_of(points);
         }
-        for place in &mut self.places {
+        for place in &mut self.places.of_rows {
             // What is not there has no place.
             *place = settled.get(*place as usize).copied().unwrap_or(NO_PLACE);
         }
-        self.points = points;
+        self.places.points = points;
     }
 }
 

@@ -12,16 +12,21 @@ use arrow::datatypes::{Float64Type, Int64Type, UInt64Type};
 use bytemuck::Pod;
 
 use super::Chunk;
-use super::order::Order;
-use super::slots::Slots;
+use super::order::Places;
+use super::slots::{PagePool, Slots};
 use crate::error::{Error, Result};
 use crate::model::{FieldColumn, FieldSchema, FieldType, PhysicalColumn};
 
-/// The physical columns of one field, as far as any point has a value.
+/// The physical columns of one field, as far as any point has a value, on pages of `pool`.
 ///
 /// # Errors
 /// [`Error::Internal`] when a column is not of its type; [`Error::Arrow`] when values cannot be gathered.
-pub(super) fn field(chunks: &[Arc<Chunk>], order: &Order, field: &FieldSchema) -> Result<Vec<FieldColumn>> {
+pub(super) fn field(
+    chunks: &[Arc<Chunk>],
+    places: &Places,
+    pool: &PagePool,
+    field: &FieldSchema,
+) -> Result<Vec<FieldColumn>> {
     let of_column = |column: &PhysicalColumn| -> Vec<Option<ArrayRef>> {
         let find = |chunk: &Arc<Chunk>| {
             chunk.batch.fields.iter().find(|f| f.column == column.id).map(|f| Arc::clone(&f.values))
@@ -31,14 +36,20 @@ pub(super) fn field(chunks: &[Arc<Chunk>], order: &Order, field: &FieldSchema) -
     let narrow = of_column(&field.narrow);
     let wide = field.wide.as_ref().map(|column| (column, of_column(column)));
     let found = match (&wide, field.narrow.field_type) {
-        (None, FieldType::Float) => vec![(&field.narrow, numbers::<Float64Type>(chunks, order, &narrow)?)],
-        (None, FieldType::Integer) => vec![(&field.narrow, numbers::<Int64Type>(chunks, order, &narrow)?)],
-        (None, FieldType::Boolean) => vec![(&field.narrow, booleans(chunks, order, &narrow)?)],
-        (None, FieldType::Unsigned) => vec![(&field.narrow, numbers::<UInt64Type>(chunks, order, &narrow)?)],
+        (None, FieldType::Float) => {
+            vec![(&field.narrow, numbers::<Float64Type>(chunks, places, pool, &narrow)?)]
+        }
+        (None, FieldType::Integer) => {
+            vec![(&field.narrow, numbers::<Int64Type>(chunks, places, pool, &narrow)?)]
+        }
+        (None, FieldType::Boolean) => vec![(&field.narrow, booleans(chunks, places, pool, &narrow)?)],
+        (None, FieldType::Unsigned) => {
+            vec![(&field.narrow, numbers::<UInt64Type>(chunks, places, pool, &narrow)?)]
+        }
         _ => {
             let mut columns = vec![(&field.narrow, narrow)];
             columns.extend(wide);
-            winners(chunks, order, columns)?
+            winners(chunks, places, columns)?
         }
     };
     let present = found.into_iter().filter_map(|(column, values)| Some((column, values?)));
@@ -48,10 +59,11 @@ pub(super) fn field(chunks: &[Arc<Chunk>], order: &Order, field: &FieldSchema) -
 /// A field of one column of numbers. `None` when there is no value.
 fn numbers<T: ArrowPrimitiveType<Native: Pod>>(
     chunks: &[Arc<Chunk>],
-    order: &Order,
+    places: &Places,
+    pool: &PagePool,
     columns: &[Option<ArrayRef>],
 ) -> Result<Option<ArrayRef>> {
-    let scattered = scatter(chunks, order, columns, |array| {
+    let scattered = scatter(chunks, places, pool, columns, |array| {
         Some(Cow::Borrowed(&**array.as_primitive_opt::<T>()?.values()))
     })?;
     let array = |(values, nulls): (Slots<T::Native>, _)| PrimitiveArray::<T>::try_new(values.into(), nulls);
@@ -59,8 +71,13 @@ fn numbers<T: ArrowPrimitiveType<Native: Pod>>(
 }
 
 /// A field of booleans. `None` when there is no value.
-fn booleans(chunks: &[Arc<Chunk>], order: &Order, columns: &[Option<ArrayRef>]) -> Result<Option<ArrayRef>> {
-    let scattered = scatter(chunks, order, columns, |array| {
+fn booleans(
+    chunks: &[Arc<Chunk>],
+    places: &Places,
+    pool: &PagePool,
+    columns: &[Option<ArrayRef>],
+) -> Result<Option<ArrayRef>> {
+    let scattered = scatter(chunks, places, pool, columns, |array| {
         Some(array.as_boolean_opt()?.values().iter().map(u8::from).collect())
     })?;
     let array = |(values, nulls): (Slots<u8>, _)| BooleanArray::new(bits(&values), nulls);
@@ -71,7 +88,8 @@ fn booleans(chunks: &[Arc<Chunk>], order: &Order, columns: &[Option<ArrayRef>]) 
 /// any, if not everywhere; `None` when there is no value.
 fn scatter<V: Pod>(
     chunks: &[Arc<Chunk>],
-    order: &Order,
+    places: &Places,
+    pool: &PagePool,
     columns: &[Option<ArrayRef>],
     read: impl Fn(&ArrayRef) -> Option<Cow<'_, [V]>>,
 ) -> Result<Option<(Slots<V>, Option<NullBuffer>)>> {
@@ -82,13 +100,13 @@ fn scatter<V: Pod>(
     let everywhere = columns.iter().all(|column| column.as_ref().is_some_and(|c| c.null_count() == 0));
     // A table may have a thousand fields of which a row has three: memory without values is never touched.
     let mut slots = if everywhere {
-        Slots::zeroed(order.points())
+        pool.slots(places.points())
     } else {
-        Slots::Small(vec![V::zeroed(); order.points()])
+        Slots::Small(vec![V::zeroed(); places.points()])
     };
-    let mut valid: Vec<u8> = vec![0; if everywhere { 0 } else { order.points() }];
+    let mut valid: Vec<u8> = vec![0; if everywhere { 0 } else { places.points() }];
     let (values, is_valid) = (&mut *slots, valid.as_mut_slice());
-    for ((_, places), column) in order.places_of(chunks).zip(columns) {
+    for ((_, places), column) in places.of(chunks).zip(columns) {
         let Some(column) = column else { continue };
         let of_chunk = read(column).ok_or_else(wrong_type)?;
         let Some(nulls) = column.nulls().filter(|nulls| nulls.null_count() > 0) else {
@@ -123,11 +141,11 @@ type Winner = Option<(u8, u32, u32)>;
 /// values by Arrow's kernel.
 fn winners<'a>(
     chunks: &[Arc<Chunk>],
-    order: &Order,
+    places: &Places,
     columns: Vec<(&'a PhysicalColumn, Vec<Option<ArrayRef>>)>,
 ) -> Result<Vec<(&'a PhysicalColumn, Option<ArrayRef>)>> {
-    let mut winners: Vec<Winner> = vec![None; order.points()];
-    for ((_, places), chunk) in order.places_of(chunks).zip(0..) {
+    let mut winners: Vec<Winner> = vec![None; places.points()];
+    for ((_, places), chunk) in places.of(chunks).zip(0..) {
         let of_chunk =
             |(_, arrays): &'_ (_, Vec<Option<ArrayRef>>)| arrays.get(chunk as usize).cloned().flatten();
         let arrays: Vec<Option<ArrayRef>> = columns.iter().map(of_chunk).collect();

@@ -1,0 +1,106 @@
+//! Writes files of rows whose fields come one after the other.
+//!
+//! A row group needs all of its columns before the next one begins, so what is encoded waits for the end: a tenth of
+//! what the values of the rows take, where writing group by group needs all of these at once.
+
+use std::path::{Path, PathBuf};
+
+use super::encoder::EncodedGroup;
+use super::writer::{Columns, FileWriter, WrittenFile};
+use crate::disk::Disk;
+use crate::error::Result;
+use crate::model::{ColumnId, FieldColumn, FieldSchema, TableSchema, TimeRange};
+use crate::rows::SortedRows;
+
+/// Writes the rows of `times` to `path` of `disk`, whose folder exists, over whatever is there. On return the file is
+/// durable under its name. Blocks.
+///
+/// # Errors
+/// Those of [`FileWriter`]; then nothing is at `path` that was not there before.
+pub fn write(
+    disk: &dyn Disk,
+    path: &Path,
+    schema: &TableSchema,
+    rows: &SortedRows,
+    times: TimeRange,
+) -> Result<WrittenFile> {
+    let mut file = Begun::new(disk, path, schema, rows, times, &Columns::of(rows))?;
+    for field in &schema.fields {
+        file.encode(field, &rows.field(field))?;
+    }
+    file.finish()
+}
+
+/// Writes rows to several files at once, each with those of its times. `field_of` gives the columns of each field when
+/// its turn comes, so that one field is in memory at a time; what stands in `rows` but the series and times does not
+/// count.
+///
+/// # Errors
+/// Those of [`FileWriter`] and of `field_of`; then some of the files may be there.
+pub fn write_by_field(
+    disk: &dyn Disk,
+    files: &[(PathBuf, TimeRange)],
+    schema: &TableSchema,
+    rows: &SortedRows,
+    columns: &Columns,
+    mut field_of: impl FnMut(&FieldSchema) -> Result<Vec<FieldColumn>>,
+) -> Result<Vec<WrittenFile>> {
+    let begin = |(path, times): &(PathBuf, TimeRange)| Begun::new(disk, path, schema, rows, *times, columns);
+    let mut begun = files.iter().map(begin).collect::<Result<Vec<_>>>()?;
+    for field in &schema.fields {
+        if field.columns().any(|column| columns.fields.contains(&column.id)) {
+            let values = field_of(field)?;
+            for file in &mut begun {
+                file.encode(field, &values)?;
+            }
+        }
+    }
+    begun.into_iter().map(Begun::finish).collect()
+}
+
+/// A file of which all rows are known, and some columns are encoded.
+struct Begun<'a> {
+    writer: FileWriter<'a>,
+    groups: Vec<EncodedGroup>,
+}
+
+impl<'a> Begun<'a> {
+    fn new(
+        disk: &'a dyn Disk,
+        path: &Path,
+        schema: &TableSchema,
+        rows: &SortedRows,
+        times: TimeRange,
+        columns: &Columns,
+    ) -> Result<Self> {
+        let mut writer = FileWriter::create(disk, path, schema, columns)?;
+        let mut groups = Vec::new();
+        writer.add(rows, times, &mut |writer| {
+            groups.push(writer.begin_group(groups.len())?);
+            Ok(())
+        })?;
+        if writer.has_rows_left() {
+            groups.push(writer.begin_group(groups.len())?);
+        }
+        Ok(Self { writer, groups })
+    }
+
+    /// Encodes the columns of the next field.
+    fn encode(&mut self, field: &FieldSchema, values: &[FieldColumn]) -> Result<()> {
+        let columns: Vec<ColumnId> = field.columns().map(|column| column.id).collect();
+        for group in &mut self.groups {
+            group.set_fields(values);
+            self.writer.encode(group, &columns)?;
+            // Its memory may be needed for the next one.
+            group.set_fields(&[]);
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<WrittenFile> {
+        for group in self.groups {
+            self.writer.append(group)?;
+        }
+        self.writer.finish()
+    }
+}
