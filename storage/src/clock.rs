@@ -41,9 +41,15 @@ impl fmt::Debug for WallClock {
 /// Wall-clock time in nanoseconds since 1970-01-01 UTC. It may step backwards.
 #[must_use]
 pub fn now() -> Timestamp {
-    #[expect(clippy::disallowed_methods, reason = "this module is where the clock is read")]
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let since = system_time().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     Timestamp::from_nanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}
+
+/// Wall-clock time as the operating system has it.
+#[must_use]
+pub fn system_time() -> SystemTime {
+    #[expect(clippy::disallowed_methods, reason = "this module is where the clock is read")]
+    SystemTime::now()
 }
 
 /// Monotonic time, for durations only.

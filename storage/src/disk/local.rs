@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::{Disk, DiskFile, Metadata};
 use crate::error::{Error, Result};
@@ -110,6 +111,10 @@ impl DiskFile for LocalFile {
 
     fn set_length(&self, length: u64) -> Result<()> {
         self.file.set_len(length).map_err(Error::io("set length of", &self.path))
+    }
+
+    fn set_modified(&self, time: SystemTime) -> Result<()> {
+        self.file.set_modified(time).map_err(Error::io("set the time of", &self.path))
     }
 
     fn sync(&self) -> Result<()> {

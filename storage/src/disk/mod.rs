@@ -147,6 +147,12 @@ pub trait DiskFile: Debug + Send + Sync {
     /// The failure of the disk. What is durable is unknown then: the caller must not go on (LOG-4).
     fn sync(&self) -> Result<()>;
 
+    /// Says when it was last written. Durable after [`sync_all`](Self::sync_all).
+    ///
+    /// # Errors
+    /// The failure of the disk.
+    fn set_modified(&self, time: SystemTime) -> Result<()>;
+
     /// As [`sync`](Self::sync), and the file's times too (`fsync`).
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::{Disk, DiskFile, LocalDisk, Metadata};
 use crate::error::Result;
@@ -143,6 +144,11 @@ impl DiskFile for ObservedFile {
     fn set_length(&self, length: u64) -> Result<()> {
         (self.observer)(Operation::Write, &self.path)?;
         self.inner.set_length(length)
+    }
+
+    fn set_modified(&self, time: SystemTime) -> Result<()> {
+        (self.observer)(Operation::Write, &self.path)?;
+        self.inner.set_modified(time)
     }
 
     fn sync(&self) -> Result<()> {

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
 
@@ -203,6 +204,10 @@ impl DiskFile for RecordedFile {
     fn set_length(&self, length: u64) -> Result<()> {
         self.notes.note(Call::Write(self.path.clone()))?;
         self.inner.set_length(length)
+    }
+
+    fn set_modified(&self, time: SystemTime) -> Result<()> {
+        self.inner.set_modified(time)
     }
 
     fn sync(&self) -> Result<()> {

@@ -35,7 +35,7 @@ use crate::log::{
     EncodedDefinitions, Epoch, LogReader, LogWriter, RecoveryMode, decode_definitions, decode_group,
 };
 use crate::model::{Change, FrameNumber, Sequence, TableId};
-use crate::object::{DurableLocalStore, REMOTE_STORE, VerifiedStore};
+use crate::object::{DurableLocalStore, OpenStore, REMOTE_STORE, VerifiedStore};
 use crate::series::SeriesIndex;
 use crate::tap::Tap;
 use crate::tombstone::{last_of, stored};
@@ -106,8 +106,8 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
             in_log.extend(decode_definitions(payload)?);
             Ok(())
         })?;
-    let (table_store, table_cache) =
-        config.store.open_with_cache(Arc::clone(&config.disk), &layout.tables(), &layout.cache())?;
+    let OpenStore { store: table_store, cache: table_cache, local: local_tables } =
+        config.store.open_parts(Arc::clone(&config.disk), &layout.tables(), &layout.cache())?;
     let staged = DurableLocalStore::open_on(&layout.staged(), Arc::clone(&config.disk))?;
     let staged_store: Arc<dyn ObjectStore> = Arc::new(staged);
     let logged = define((&catalog, &series), known, in_log)?;
@@ -146,6 +146,7 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
         tables: TableLogs::new(Arc::clone(&table_store), app_id),
         table_store,
         table_cache,
+        local_tables,
         staged_store,
         config,
     })

@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::last_value::LastValues;
 use crate::log::{EncodedDefinitions, Epoch, LogWriter};
 use crate::model::{FilePlace, FrameNumber, TableId, TableSchema};
-use crate::object::{CachedStore, VerifiedStore};
+use crate::object::{CachedStore, DurableLocalStore, VerifiedStore};
 use crate::retention::Dropped;
 use crate::series::SeriesIndex;
 use crate::tap::Tap;
@@ -74,6 +74,8 @@ pub(crate) struct Shared {
     pub(crate) table_store: Arc<dyn ObjectStore>,
     /// The cache of a remote table store, if there is one.
     pub(crate) table_cache: Option<CachedStore>,
+    /// The table store itself, if it is the local disk.
+    pub(crate) local_tables: Option<DurableLocalStore>,
     pub(crate) staged_store: Arc<dyn ObjectStore>,
     /// The two stores for readers of data files.
     pub(crate) verified_tables: Arc<VerifiedStore>,

@@ -47,7 +47,7 @@ pub(super) async fn publish(shared: &Arc<Shared>, set: &Arc<StagedSet>) -> Resul
     StagingArea::new(shared).remove_manifest(set)
 }
 
-/// Copies a staged file into its table's folder, under a name.
+/// Puts a staged file into its table's folder, under a name: a copy, but for a table on the same disk.
 pub(crate) async fn put(
     shared: &Shared,
     schema: &TableSchema,
@@ -58,8 +58,16 @@ pub(crate) async fn put(
     let path = format!("{folder}/{}/{name}", layout::partition_folder(staged.date)?);
     let path = Path::parse(path).map_err(object_store::Error::from)?;
     let file = DataFile { place: FilePlace::Table, path, ..staged.clone() };
-    let (from, to) = (&*shared.staged_store, &*shared.table_store);
-    object::transfer(from, &staged.path, staged.bytes, to, &file.path).await?;
+    let is_linked = match &shared.local_tables {
+        Some(tables) => {
+            tables.adopt(StagingArea::new(shared).path_of(staged.path.as_ref()), &file.path).await?
+        }
+        None => false,
+    };
+    if !is_linked {
+        let (from, to) = (&*shared.staged_store, &*shared.table_store);
+        object::transfer(from, &staged.path, staged.bytes, to, &file.path).await?;
+    }
     fail::fail_point!("published-after-put");
     Ok(file)
 }

@@ -64,8 +64,8 @@ use crate::view::TableView;
 pub struct LastValuesConfig {
     /// Bytes of memory of all tables together.
     pub max_bytes: usize,
-    /// A table's values are saved when a restart would have to read so many bytes of files again; four times as seldom
-    /// at least as it has bytes of values.
+    /// A table's values are saved when a restart would have to read so many bytes of files again; and at least half as
+    /// many as it has bytes of values, so that not much more is written for them than for files.
     pub save_bytes: u64,
     /// They are also saved when it would have to read so many files.
     pub save_files: usize,
@@ -290,7 +290,7 @@ impl Followed {
             return false;
         }
         let unsaved = || view.files.iter().filter(|file| !state.saved.covers_file(file, own));
-        let least_bytes = least_bytes.max(state.values.bytes() as u64 / 4);
+        let least_bytes = least_bytes.max(state.values.bytes() as u64 / 2);
         unsaved().count() >= least_files || unsaved().map(|file| file.bytes).sum::<u64>() >= least_bytes
     }
 }

@@ -53,6 +53,7 @@ pub use self::cache::CachedStore;
 #[cfg(any(test, feature = "simulation"))]
 pub use self::faulty::{FaultyStore, StoreFaults};
 pub use self::retry::{REMOTE_STORE, RetryPolicy, RetryingStore};
+pub(crate) use self::table_store::OpenStore;
 pub use self::table_store::{Credentials, S3Config, StoreSettings, TableStore};
 pub use self::transfer::transfer;
 pub(crate) use self::transfer::{Input, transfer_checked};
@@ -109,6 +110,17 @@ impl DurableLocalStore {
             return Err(Error::Invalid(format!("{} is not a folder", root.display())));
         }
         Ok(Self { writer: Arc::new(Writer::new(root, Arc::new(LocalDisk))) })
+    }
+
+    /// Makes an object of a file of the same disk, without a copy: it gets a second name, durable on return. The file is
+    /// synced, and nobody will change it. `false` when the file system cannot do it, and then nothing is done.
+    ///
+    /// # Errors
+    /// The file is not there; the failure of the disk.
+    pub async fn adopt(&self, file: PathBuf, location: &Path) -> Result<bool> {
+        let target = self.locate(location)?;
+        let writer = Arc::clone(&self.writer);
+        blocking(move || writer.adopt(&file, &target)).await
     }
 
     fn locate(&self, location: &Path) -> Result<PathBuf> {

@@ -46,6 +46,16 @@ pub enum TableStore {
     Given(Arc<dyn ObjectStore>),
 }
 
+/// A store that is open.
+pub(crate) struct OpenStore {
+    /// It.
+    pub(crate) store: Arc<dyn ObjectStore>,
+    /// The cache in front of it, if there is one.
+    pub(crate) cache: Option<CachedStore>,
+    /// Itself, if it is the local disk.
+    pub(crate) local: Option<DurableLocalStore>,
+}
+
 /// A place in an S3 bucket.
 #[derive(Debug, Clone)]
 pub struct S3Config {
@@ -103,18 +113,21 @@ impl StoreSettings {
     /// # Errors
     /// A folder cannot be made; what is wrong with the settings of S3.
     pub fn open(&self, disk: Arc<dyn Disk>, local: &FsPath, cache: &FsPath) -> Result<Arc<dyn ObjectStore>> {
-        Ok(self.open_with_cache(disk, local, cache)?.0)
+        Ok(self.open_parts(disk, local, cache)?.store)
     }
 
-    /// As [`open`](Self::open), and the cache in front of it, if there is one.
-    pub(crate) fn open_with_cache(
+    /// As [`open`](Self::open), and what the store is made of.
+    pub(crate) fn open_parts(
         &self,
         disk: Arc<dyn Disk>,
         local: &FsPath,
         cache: &FsPath,
-    ) -> Result<(Arc<dyn ObjectStore>, Option<CachedStore>)> {
+    ) -> Result<OpenStore> {
         let remote: Arc<dyn ObjectStore> = match &self.tables {
-            TableStore::Local => return Ok((Arc::new(DurableLocalStore::open_on(local, disk)?), None)),
+            TableStore::Local => {
+                let local = DurableLocalStore::open_on(local, disk)?;
+                return Ok(OpenStore { store: Arc::new(local.clone()), cache: None, local: Some(local) });
+            }
             TableStore::S3(config) => {
                 let client = s3(config, self.retry.attempt_timeout)?;
                 let patient = RetryingStore::new(client, self.retry, Arc::clone(&self.activity));
@@ -124,11 +137,11 @@ impl StoreSettings {
             TableStore::Given(store) => Arc::clone(store),
         };
         if self.cache_bytes == 0 {
-            return Ok((remote, None));
+            return Ok(OpenStore { store: remote, cache: None, local: None });
         }
         let cached = CachedStore::open(remote, cache, self.cache_bytes, Arc::clone(&self.activity));
         let cached = cached.map_err(Error::io("cannot make the cache in", cache))?;
-        Ok((Arc::new(cached.clone()), Some(cached)))
+        Ok(OpenStore { store: Arc::new(cached.clone()), cache: Some(cached), local: None })
     }
 }
 

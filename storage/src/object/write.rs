@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use super::folders::{Folders, temporary_name};
 use super::read::e_tag;
+use crate::clock;
 use crate::disk::{Disk, DiskFile};
 
 /// The store's name in errors.
@@ -28,6 +29,9 @@ pub(super) enum Publish {
     /// It fails when something is there.
     Create,
 }
+
+/// Makes the file of a temporary name.
+type Make<'a> = dyn Fn(&FsPath) -> crate::Result<Box<dyn DiskFile>> + 'a;
 
 /// Writes below one root.
 #[derive(Debug)]
@@ -94,24 +98,30 @@ impl Writer {
 
     /// Opens a temporary file in the folder of `target`.
     pub(super) fn begin(&self, target: &FsPath) -> Result<Temporary> {
+        self.begin_with(target, &|path| self.disk.create_new(path))
+    }
+
+    fn begin_with(&self, target: &FsPath, make: &Make<'_>) -> Result<Temporary> {
         self.check_writable()?;
         let folder = folder_of(target)?;
         let first = self.folders.make_durable(self.disk(), &self.root, folder);
-        let opened = first.and_then(|()| self.create_temporary(folder));
+        let opened = first.and_then(|()| self.create_temporary(folder, make));
         match opened {
             // The folder is remembered but was taken away from outside.
             Err(error) if error.io_kind() == Some(ErrorKind::NotFound) => {
                 self.folders.forget_all();
                 let again = self.folders.make_durable(self.disk(), &self.root, folder);
-                again.and_then(|()| self.create_temporary(folder)).map_err(|error| failed(target, error))
+                again
+                    .and_then(|()| self.create_temporary(folder, make))
+                    .map_err(|error| failed(target, error))
             }
             opened => opened.map_err(|error| failed(target, error)),
         }
     }
 
-    fn create_temporary(&self, folder: &FsPath) -> crate::Result<Temporary> {
+    fn create_temporary(&self, folder: &FsPath, make: &Make<'_>) -> crate::Result<Temporary> {
         let path = folder.join(temporary_name(self.next_temporary.fetch_add(1, Ordering::Relaxed)));
-        let file = self.disk.create_new(&path)?;
+        let file = make(&path)?;
         Ok(Temporary { file, path, disk: Arc::clone(&self.disk), moved: false })
     }
 
@@ -137,6 +147,32 @@ impl Writer {
         fail::fail_point!("object-put-before-folder-sync");
         self.sync_folder_of(&[target])?;
         Ok(PutResult { e_tag: Some(e_tag), version: None })
+    }
+
+    /// Gives the file at `source`, which is synced and which nobody will change, a second name: an object without a copy.
+    /// It is as old as if it had been put now, so that nobody takes it for a leftover. `false` when the file system
+    /// cannot link the two.
+    pub(super) fn adopt(&self, source: &FsPath, target: &FsPath) -> Result<bool> {
+        let now = clock::system_time();
+        let inode = |path: &FsPath| self.disk.metadata(path).map(|found| found.inode).ok();
+        if inode(target).is_some_and(|known| inode(source) == Some(known)) {
+            // An earlier try came so far; to rename one name of a file over another does nothing.
+            self.check_writable()?;
+            let file = self.disk.open(target, false);
+            file.and_then(|file| file.set_modified(now).and_then(|()| file.sync_all()))
+                .map_err(|error| failed(target, error))?;
+            return self.sync_folder_of(&[target]).map(|()| true);
+        }
+        let link = |path: &FsPath| {
+            self.disk.link(source, path)?;
+            self.disk.open(path, false)
+        };
+        let temporary = match self.begin_with(target, &link) {
+            Err(Error::Generic { source, .. }) if cannot_link(&*source) => return Ok(false),
+            begun => begun?,
+        };
+        temporary.file.set_modified(now).map_err(|error| failed(target, error))?;
+        self.publish(temporary, target, Publish::Overwrite).map(|_| true)
     }
 
     /// Copies a file's bytes to a new durable object.
@@ -226,6 +262,20 @@ impl Writer {
         }
         Err(generic(format!("{} may not be on the disk; mend the disk and restart", target.display())))
     }
+}
+
+/// Whether a link failed because these files cannot have one, wherever they are asked for it.
+fn cannot_link(error: &(dyn std::error::Error + 'static)) -> bool {
+    let kind = error.downcast_ref::<crate::Error>().and_then(crate::Error::io_kind);
+    matches!(
+        kind,
+        Some(
+            ErrorKind::CrossesDevices
+                | ErrorKind::Unsupported
+                | ErrorKind::PermissionDenied
+                | ErrorKind::TooManyLinks
+        )
+    )
 }
 
 fn folder_of(target: &FsPath) -> Result<&FsPath> {

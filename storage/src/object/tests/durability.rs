@@ -8,6 +8,7 @@ use object_store::path::Path;
 use object_store::{Error, MultipartUpload, ObjectStore, ObjectStoreExt, PutMode};
 
 use crate::disk::recording::{Call, RecordingDisk, Which};
+use crate::disk::{Disk, ObservedDisk, Operation};
 use crate::object::DurableLocalStore;
 
 struct Rig {
@@ -173,4 +174,61 @@ async fn an_upload_with_a_part_that_nobody_awaited_is_not_published() {
     let upload: Box<dyn MultipartUpload> = rig.store.put_multipart(&x).await.unwrap();
     drop(upload);
     assert_eq!(rig.files(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_file_becomes_an_object_without_a_copy_and_survives_under_its_new_name() {
+    let rig = Rig::new();
+    let staged = rig.root().join("staged");
+    let file = rig.disk.create_new(&staged).unwrap();
+    file.write_at(0, b"rows").unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    file.sync_all().unwrap();
+    let (location, opened) = (Path::from("a/object"), rig.disk.calls().len());
+    assert!(rig.store.adopt(staged.clone(), &location).await.unwrap());
+    let (root, a) = (rig.root(), rig.root().join("a"));
+    let temporary = a.join("busbar#1");
+    let expected = [
+        Call::CreateFolder(a.clone()),
+        Call::SyncFolder(root),
+        Call::Link(staged.clone(), temporary.clone()),
+        Call::SyncFile(temporary.clone()),
+        Call::Rename(temporary, a.join("object")),
+        Call::SyncFolder(a),
+    ];
+    assert_eq!(rig.disk.calls()[opened..], expected);
+    assert!(rig.survives("a/object"));
+    let put_at = rig.store.head(&location).await.unwrap().last_modified;
+    assert!(put_at.timestamp() > 0, "as old as its put, not as its rows");
+
+    // As after a failure between the rename and the answer.
+    assert!(rig.store.adopt(staged.clone(), &location).await.unwrap());
+    assert_eq!(rig.files(), ["object"]);
+    // Other bytes of the same name: what is there is replaced as by a put.
+    let other = rig.root().join("other");
+    fs::write(&other, "more rows").unwrap();
+    assert!(rig.store.adopt(other, &location).await.unwrap());
+    rig.disk.remove(&staged).unwrap();
+    assert_eq!(rig.store.get(&location).await.unwrap().bytes().await.unwrap(), "more rows");
+    assert_eq!(rig.files(), ["object"]);
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_linked_is_told_apart_from_one_that_is_not_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let elsewhere = ObservedDisk::new(Arc::new(|operation, path: &std::path::Path| match operation {
+        Operation::Link => {
+            Err(crate::Error::io("link", path)(std::io::Error::from(std::io::ErrorKind::CrossesDevices)))
+        }
+        _ => Ok(()),
+    }));
+    let store = DurableLocalStore::open_on(&folder.path().join("tables"), Arc::new(elsewhere)).unwrap();
+    let staged = folder.path().join("staged");
+    fs::write(&staged, "rows").unwrap();
+    assert!(!store.adopt(staged, &Path::from("a/object")).await.unwrap());
+    assert_eq!(fs::read_dir(folder.path().join("tables/a")).unwrap().count(), 0);
+
+    let rig = Rig::new();
+    let missing = rig.store.adopt(rig.root().join("missing"), &Path::from("a/object")).await.unwrap_err();
+    assert!(matches!(missing, Error::NotFound { .. }), "{missing}");
 }
