@@ -81,7 +81,7 @@ impl Rig {
         };
         let staged = self.root.path().join("staged.parquet");
         let written =
-            parquet_file::write(&LocalDisk, &staged, &self.schema, &sorted, TimeRange::ALL).unwrap();
+            parquet_file::tests::write(&LocalDisk, &staged, &self.schema, &sorted, TimeRange::ALL).unwrap();
         let date = date_of(Timestamp::from_nanos(start));
         let day = partition_folder(date).unwrap();
         let path = Path::parse(format!("{}/{day}/{sequence:016x}.parquet", self.folder())).unwrap();

@@ -248,13 +248,12 @@ impl SealedRows {
         match self {
             Self::Ordered(ordered) => {
                 let rows = ordered.rows();
-                let columns = Columns { fields: ordered.columns(), ..Columns::of(rows) };
                 let field = |field: &FieldSchema| ordered.field(field);
-                parquet_file::write_by_field(disk, files, schema, rows, &columns, field)
+                parquet_file::write_by_field(disk, files, schema, rows, &ordered.columns(), field)
             }
             Self::Sorted(rows) => {
                 let field = |field: &FieldSchema| Ok(rows.field(field));
-                parquet_file::write_by_field(disk, files, schema, rows, &Columns::of(rows), field)
+                parquet_file::write_by_field(disk, files, schema, rows, &Columns::of(rows).fields, field)
             }
         }
     }

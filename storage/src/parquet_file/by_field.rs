@@ -1,4 +1,4 @@
-//! Writes files of rows whose fields come one after the other.
+//! Writes files of rows whose fields come one after the other, as a flush does: soon they are merged into others.
 //!
 //! A row group needs all of its columns before the next one begins, so what is encoded waits for the end: a tenth of
 //! what the values of the rows take, where writing group by group needs all of these at once.
@@ -12,28 +12,9 @@ use crate::error::Result;
 use crate::model::{ColumnId, FieldColumn, FieldSchema, TableSchema, TimeRange};
 use crate::rows::SortedRows;
 
-/// Writes the rows of `times` to `path` of `disk`, whose folder exists, over whatever is there. On return the file is
-/// durable under its name. Blocks.
-///
-/// # Errors
-/// Those of [`FileWriter`]; then nothing is at `path` that was not there before.
-pub fn write(
-    disk: &dyn Disk,
-    path: &Path,
-    schema: &TableSchema,
-    rows: &SortedRows,
-    times: TimeRange,
-) -> Result<WrittenFile> {
-    let mut file = Begun::new(disk, path, schema, rows, times, &Columns::of(rows))?;
-    for field in &schema.fields {
-        file.encode(field, &rows.field(field))?;
-    }
-    file.finish()
-}
-
-/// Writes rows to several files at once, each with those of its times. `field_of` gives the columns of each field when
-/// its turn comes, so that one field is in memory at a time; what stands in `rows` but the series and times does not
-/// count.
+/// Writes rows to several files at once, each with those of its times: the series and times of `rows`, and the physical
+/// columns `fields`, which `field_of` gives field by field, so that one field is in memory at a time. They go to paths of
+/// `disk` whose folders exist, over whatever is there, and are durable under their names on return. Blocks.
 ///
 /// # Errors
 /// Those of [`FileWriter`] and of `field_of`; then some of the files may be there.
@@ -42,13 +23,14 @@ pub fn write_by_field(
     files: &[(PathBuf, TimeRange)],
     schema: &TableSchema,
     rows: &SortedRows,
-    columns: &Columns,
+    fields: &[ColumnId],
     mut field_of: impl FnMut(&FieldSchema) -> Result<Vec<FieldColumn>>,
 ) -> Result<Vec<WrittenFile>> {
+    let columns = &Columns { fields: fields.to_vec(), ..Columns::of(rows) };
     let begin = |(path, times): &(PathBuf, TimeRange)| Begun::new(disk, path, schema, rows, *times, columns);
     let mut begun = files.iter().map(begin).collect::<Result<Vec<_>>>()?;
     for field in &schema.fields {
-        if field.columns().any(|column| columns.fields.contains(&column.id)) {
+        if field.columns().any(|column| fields.contains(&column.id)) {
             let values = field_of(field)?;
             for file in &mut begun {
                 file.encode(field, &values)?;
@@ -74,6 +56,7 @@ impl<'a> Begun<'a> {
         columns: &Columns,
     ) -> Result<Self> {
         let mut writer = FileWriter::create(disk, path, schema, columns)?;
+        writer.hurry();
         let mut groups = Vec::new();
         writer.add(rows, times, &mut |writer| {
             groups.push(writer.begin_group(groups.len())?);

@@ -26,11 +26,11 @@ mod stats;
 mod tag_pages;
 mod tags;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod value_bounds;
 mod writer;
 
-pub use self::by_field::{write, write_by_field};
+pub use self::by_field::write_by_field;
 pub use self::read::read_sorted;
 pub use self::sink::UNFINISHED;
 pub use self::writer::{Columns, FileWriter, WrittenFile};

@@ -30,8 +30,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::disk::LocalDisk;
-use crate::error::Error;
+use crate::disk::{Disk, LocalDisk};
+use crate::error::{Error, Result};
 use crate::layout::{logical_batch, logical_rows};
 use crate::model::{
     ColumnId, DatabaseName, FieldColumn, FieldSchema, FieldType, PhysicalColumn, TableId, TableName,
@@ -39,6 +39,19 @@ use crate::model::{
 };
 use crate::rows::SortedRows;
 use crate::series::{SeriesKey, canonical_key};
+
+/// Writes one file of the rows within `times`.
+pub(crate) fn write(
+    disk: &dyn Disk,
+    path: &Path,
+    schema: &TableSchema,
+    rows: &SortedRows,
+    times: TimeRange,
+) -> Result<WrittenFile> {
+    let (files, columns) = ([(path.to_owned(), times)], Columns::of(rows).fields);
+    let written = write_by_field(disk, &files, schema, rows, &columns, |field| Ok(rows.field(field)));
+    written.map(|mut written| written.remove(0))
+}
 
 fn schema() -> TableSchema {
     let database = DatabaseName::new("db").unwrap();
@@ -148,7 +161,8 @@ fn pages_are_indexed_encoded_and_declared_sorted() {
     for dictionary in ["device", "t"] {
         assert!(column(dictionary).dictionary_page_offset().is_some(), "{dictionary}");
     }
-    assert!(matches!(column("t").compression(), Compression::ZSTD(_)));
+    assert!(matches!(column("n").compression(), Compression::ZSTD(_)));
+    assert_eq!(column("t").compression(), Compression::UNCOMPRESSED, "codes of a flush are left as they are");
     assert_eq!(
         group.columns().iter().filter(|c| c.bloom_filter_offset().is_some()).count(),
         1,

@@ -146,6 +146,11 @@ impl<'a> FileWriter<'a> {
         })
     }
 
+    /// The file will soon be merged into another: it may be larger if that is less work.
+    pub(super) fn hurry(&mut self) {
+        self.encoder.hurry();
+    }
+
     /// Adds rows that stand after all that were added before: of a later series, or of the same and later.
     ///
     /// # Errors
@@ -157,16 +162,14 @@ impl<'a> FileWriter<'a> {
         if self.group.bytes() >= ROW_GROUP_BYTES { self.write_group() } else { Ok(()) }
     }
 
-    /// Adds those of such rows that are within `times`, and ends each row group that they fill.
+    /// Adds those of such rows that are within `times`, none with nanoseconds that the file is not to have, and ends each
+    /// row group that they fill.
     pub(super) fn add(
         &mut self,
         rows: &SortedRows,
         times: TimeRange,
         end_group: &mut dyn FnMut(&mut Self) -> Result<()>,
     ) -> Result<()> {
-        if !self.remainder && has_remainder(&rows.times) {
-            return Err(Error::Internal("the file was not to have nanoseconds".to_owned()));
-        }
         let mut last = None;
         for (key, run) in rows.runs() {
             let mut run = within(rows, run, times);
@@ -239,10 +242,13 @@ impl<'a> FileWriter<'a> {
 
     /// Checks that the file was to have what the rows have.
     fn check(&self, rows: &SortedRows) -> Result<()> {
-        match rows.fields.iter().find(|field| !self.encoder.has(field.column)) {
-            Some(field) => Err(Error::Internal(format!("the file was not to have column {}", field.column))),
-            None => Ok(()),
+        if let Some(field) = rows.fields.iter().find(|field| !self.encoder.has(field.column)) {
+            return Err(Error::Internal(format!("the file was not to have column {}", field.column)));
         }
+        if !self.remainder && has_remainder(&rows.times) {
+            return Err(Error::Internal("the file was not to have nanoseconds".to_owned()));
+        }
+        Ok(())
     }
 
     /// Takes note of the times of rows of a series, from the first to the last.
