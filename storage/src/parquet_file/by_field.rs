@@ -1,4 +1,4 @@
-//! Writes files of rows whose fields come one after the other, as a flush does: soon they are merged into others.
+//! Writes files of rows whose fields come one after the other, as a flush does.
 //!
 //! A row group needs all of its columns before the next one begins, so what is encoded waits for the end: a tenth of
 //! what the values of the rows take, where writing group by group needs all of these at once.
@@ -56,7 +56,6 @@ impl<'a> Begun<'a> {
         columns: &Columns,
     ) -> Result<Self> {
         let mut writer = FileWriter::create(disk, path, schema, columns)?;
-        writer.hurry();
         let mut groups = Vec::new();
         writer.add(rows, times, &mut |writer| {
             groups.push(writer.begin_group(groups.len())?);

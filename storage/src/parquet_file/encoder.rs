@@ -69,11 +69,6 @@ impl Encoder {
         })
     }
 
-    /// The file will soon be merged into another: what takes long to make small is left.
-    pub(super) fn hurry(&mut self) {
-        self.numbers.leaves_codes = true;
-    }
-
     /// Whether there is a column for these values.
     pub(super) fn has(&self, column: ColumnId) -> bool {
         self.fields.iter().any(|stored| stored.column == column)

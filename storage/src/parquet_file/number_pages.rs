@@ -35,9 +35,6 @@ pub(super) struct NumberPages {
     /// Runs of rows that have a value or none.
     presence: Vec<(bool, usize)>,
     distinct: Distinct,
-    /// Whether codes stay as they are packed. Compressed they are a hundredth to a tenth smaller, for a tenth of what it
-    /// takes to write a file.
-    pub(super) leaves_codes: bool,
 }
 
 /// A column chunk, and what Delta's statistics say of it.
@@ -84,8 +81,7 @@ impl NumberPages {
             self.gather(kind, part)?;
         }
         let encoding = self.encoding(kind);
-        let is_left = self.leaves_codes && encoding == Encoding::RLE_DICTIONARY;
-        let mut chunk = ColumnChunk::new(description, encoding, (!is_left).then_some(zstd));
+        let mut chunk = ColumnChunk::new(description, encoding, zstd);
         let is_nullable = chunk.is_nullable();
         let index_bits = if encoding == Encoding::RLE_DICTIONARY {
             let values = self.distinct.values();

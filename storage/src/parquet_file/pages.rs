@@ -45,8 +45,7 @@ pub(super) enum PageBounds {
 /// A column chunk in the making.
 pub(super) struct ColumnChunk<'a> {
     description: ColumnDescPtr,
-    /// None leaves the pages as they are.
-    zstd: Option<&'a mut Compressor<'static>>,
+    zstd: &'a mut Compressor<'static>,
     sink: TrackedWrite<Vec<u8>>,
     /// Where the data pages begin, if a dictionary stands before them.
     dictionary_end: Option<usize>,
@@ -59,11 +58,11 @@ pub(super) struct ColumnChunk<'a> {
 }
 
 impl<'a> ColumnChunk<'a> {
-    /// A chunk whose data pages are in `encoding`, all pages compressed if there is a compressor.
+    /// A chunk whose data pages are in `encoding`.
     pub(super) fn new(
         description: &ColumnDescPtr,
         encoding: Encoding,
-        zstd: Option<&'a mut Compressor<'static>>,
+        zstd: &'a mut Compressor<'static>,
     ) -> Self {
         Self {
             description: description.clone(),
@@ -92,7 +91,7 @@ impl<'a> ColumnChunk<'a> {
     /// Writes the dictionary, before any page: `values` values in the encoding `PLAIN`.
     pub(super) fn write_dictionary(&mut self, plain: &[u8], values: usize, is_sorted: bool) -> Result<()> {
         let page = Page::DictionaryPage {
-            buf: self.compressed(plain)?,
+            buf: self.zstd.compress(plain).map_err(compression)?.into(),
             num_values: u32::try_from(values).unwrap_or(u32::MAX),
             encoding: Encoding::PLAIN,
             is_sorted,
@@ -105,7 +104,7 @@ impl<'a> ColumnChunk<'a> {
     /// Writes a data page.
     pub(super) fn write_page(&mut self, content: &[u8], counts: Counts, bounds: PageBounds) -> Result<()> {
         let page = Page::DataPage {
-            buf: self.compressed(content)?,
+            buf: self.zstd.compress(content).map_err(compression)?.into(),
             num_values: u32::try_from(counts.rows).unwrap_or(u32::MAX),
             encoding: self.encoding,
             def_level_encoding: Encoding::RLE,
@@ -144,10 +143,6 @@ impl<'a> ColumnChunk<'a> {
         let levels = self.levels(self.counts);
         self.column_index.set_boundary_order(order);
         let bytes = self.sink.into_inner()?;
-        let codec = match self.zstd {
-            Some(_) => Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?),
-            None => Compression::UNCOMPRESSED,
-        };
         let page_count = |page_type, encoding, count: usize| PageEncodingStats {
             page_type,
             encoding,
@@ -158,7 +153,7 @@ impl<'a> ColumnChunk<'a> {
             page_counts.insert(0, page_count(PageType::DICTIONARY_PAGE, Encoding::PLAIN, 1));
         }
         let metadata = ColumnChunkMetaData::builder(self.description)
-            .set_compression(codec)
+            .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))
             .set_encodings(vec![Encoding::PLAIN, Encoding::RLE, self.encoding])
             .set_page_encoding_stats(page_counts)
             .set_total_compressed_size(signed(bytes.len()))
@@ -179,13 +174,6 @@ impl<'a> ColumnChunk<'a> {
             offset_index: Some(self.offset_index.build()),
         };
         Ok((bytes.into(), close))
-    }
-
-    fn compressed(&mut self, content: &[u8]) -> Result<Bytes> {
-        match &mut self.zstd {
-            Some(zstd) => Ok(zstd.compress(content).map_err(compression)?.into()),
-            None => Ok(Bytes::copy_from_slice(content)),
-        }
     }
 
     /// Appends a page. Returns where it begins and how long it is, header included.

@@ -35,7 +35,7 @@ pub(super) fn encode(
 ) -> Result<(Bytes, ColumnCloseResult)> {
     let index_bits = index_bits(column);
     let encoding = if index_bits.is_some() { Encoding::RLE_DICTIONARY } else { Encoding::PLAIN };
-    let mut chunk = ColumnChunk::new(description, encoding, Some(zstd));
+    let mut chunk = ColumnChunk::new(description, encoding, zstd);
     if index_bits.is_some() {
         chunk.write_dictionary(&column.dictionary.plain, column.dictionary.len(), false)?;
     }

@@ -146,11 +146,6 @@ impl<'a> FileWriter<'a> {
         })
     }
 
-    /// The file will soon be merged into another: it may be larger if that is less work.
-    pub(super) fn hurry(&mut self) {
-        self.encoder.hurry();
-    }
-
     /// Adds rows that stand after all that were added before: of a later series, or of the same and later.
     ///
     /// # Errors
