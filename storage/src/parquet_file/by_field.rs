@@ -1,11 +1,11 @@
 //! Writes files of rows whose fields come one after the other, as a flush does.
 //!
 //! A row group needs all of its columns before the next one begins, so what is encoded waits for the end: a tenth of
-//! what the values of the rows take, where writing group by group needs all of these at once.
+//! what the values take. Written group by group, as what comes in batches is, all values would have to be there at once.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::encoder::EncodedGroup;
+use super::encoder::{EncodedGroup, Workspace};
 use super::writer::{Columns, FileWriter, WrittenFile};
 use crate::disk::Disk;
 use crate::error::Result;
@@ -27,13 +27,18 @@ pub fn write_by_field(
     mut field_of: impl FnMut(&FieldSchema) -> Result<Vec<FieldColumn>>,
 ) -> Result<Vec<WrittenFile>> {
     let columns = &Columns { fields: fields.to_vec(), ..Columns::of(rows) };
-    let begin = |(path, times): &(PathBuf, TimeRange)| Begun::new(disk, path, schema, rows, *times, columns);
-    let mut begun = files.iter().map(begin).collect::<Result<Vec<_>>>()?;
+    let mut work = Workspace::new()?;
+    let mut begun = Vec::with_capacity(files.len());
+    for (path, times) in files {
+        let mut file = Begun { writer: FileWriter::create(disk, path, schema, columns)?, groups: Vec::new() };
+        file.add(&mut work, rows, *times)?;
+        begun.push(file);
+    }
     for field in &schema.fields {
         if field.columns().any(|column| fields.contains(&column.id)) {
             let values = field_of(field)?;
             for file in &mut begun {
-                file.encode(field, &values)?;
+                file.encode(&mut work, field, &values)?;
             }
         }
     }
@@ -46,33 +51,27 @@ struct Begun<'a> {
     groups: Vec<EncodedGroup>,
 }
 
-impl<'a> Begun<'a> {
-    fn new(
-        disk: &'a dyn Disk,
-        path: &Path,
-        schema: &TableSchema,
-        rows: &SortedRows,
-        times: TimeRange,
-        columns: &Columns,
-    ) -> Result<Self> {
-        let mut writer = FileWriter::create(disk, path, schema, columns)?;
-        let mut groups = Vec::new();
+impl Begun<'_> {
+    /// Adds those rows of `rows` that are within `times`, all in one.
+    fn add(&mut self, work: &mut Workspace, rows: &SortedRows, times: TimeRange) -> Result<()> {
+        let Self { writer, groups } = self;
         writer.add(rows, times, &mut |writer| {
-            groups.push(writer.begin_group(groups.len())?);
+            groups.push(writer.begin_group(work, groups.len())?);
             Ok(())
         })?;
         if writer.has_rows_left() {
-            groups.push(writer.begin_group(groups.len())?);
+            groups.push(writer.begin_group(work, groups.len())?);
         }
-        Ok(Self { writer, groups })
+        writer.end_rows();
+        Ok(())
     }
 
     /// Encodes the columns of the next field.
-    fn encode(&mut self, field: &FieldSchema, values: &[FieldColumn]) -> Result<()> {
+    fn encode(&mut self, work: &mut Workspace, field: &FieldSchema, values: &[FieldColumn]) -> Result<()> {
         let columns: Vec<ColumnId> = field.columns().map(|column| column.id).collect();
         for group in &mut self.groups {
             group.set_fields(values);
-            self.writer.encode(group, &columns)?;
+            self.writer.encode(work, group, &columns)?;
             // Its memory may be needed for the next one.
             group.set_fields(&[]);
         }

@@ -21,7 +21,13 @@ use crate::error::{Error, Result};
 use crate::layout::StoredColumn;
 use crate::model::{ColumnId, FieldColumn};
 
-/// The columns of a file, in order, and what encoding them needs.
+/// Memory in which one column after the other is encoded, of any files.
+pub(super) struct Workspace {
+    zstd: Compressor<'static>,
+    numbers: NumberPages,
+}
+
+/// The columns of a file, in order.
 pub(super) struct Encoder {
     /// The tags, the time, its remainder if it has one, and the fields.
     pub(super) arrow: SchemaRef,
@@ -30,8 +36,6 @@ pub(super) struct Encoder {
     fields: Vec<StoredColumn>,
     /// The position of the tag that gets a bloom filter.
     bloom: Option<usize>,
-    zstd: Compressor<'static>,
-    numbers: NumberPages,
     /// Of the tags, then of the fields.
     pub(super) stats: Vec<ColumnStats>,
 }
@@ -49,6 +53,14 @@ enum EncodedColumn {
     Crate(ArrowColumnChunk),
 }
 
+impl Workspace {
+    /// # Errors
+    /// [`Error::Internal`] when there is no compressor.
+    pub(super) fn new() -> Result<Self> {
+        Ok(Self { zstd: pages::compressor()?, numbers: NumberPages::default() })
+    }
+}
+
 impl Encoder {
     pub(super) fn new(
         arrow: SchemaRef,
@@ -56,17 +68,9 @@ impl Encoder {
         tags: usize,
         fields: Vec<StoredColumn>,
         bloom: Option<usize>,
-    ) -> Result<Self> {
-        Ok(Self {
-            stats: vec![ColumnStats::default(); tags + fields.len()],
-            zstd: pages::compressor()?,
-            numbers: NumberPages::default(),
-            arrow,
-            schema,
-            tags,
-            fields,
-            bloom,
-        })
+    ) -> Self {
+        let stats = vec![ColumnStats::default(); tags + fields.len()];
+        Self { arrow, schema, tags, fields, bloom, stats }
     }
 
     /// Whether there is a column for these values.
@@ -80,6 +84,7 @@ impl Encoder {
     /// [`Error::Parquet`] when a chunk cannot be made.
     pub(super) fn begin<W: Write + Send>(
         &mut self,
+        work: &mut Workspace,
         group: &mut RowGroup,
         number: usize,
         file: &SerializedFileWriter<W>,
@@ -92,7 +97,7 @@ impl Encoder {
         for (position, tag) in group.tags.iter().enumerate() {
             let description = self.schema.column(position);
             let (bytes, close) =
-                tag_pages::encode(tag, &description, self.bloom == Some(position), &mut self.zstd)?;
+                tag_pages::encode(tag, &description, self.bloom == Some(position), &mut work.zstd)?;
             encoded.chunks.push(EncodedColumn::Own(bytes, close));
             if let Some(stats) = self.stats.get_mut(position) {
                 stats.add_tag(tag);
@@ -100,7 +105,7 @@ impl Encoder {
         }
         group.clear();
         while encoded.chunks.len() < self.first_field() {
-            self.encode_next(&mut encoded)?;
+            self.encode_next(work, &mut encoded)?;
         }
         Ok(encoded)
     }
@@ -109,11 +114,16 @@ impl Encoder {
     ///
     /// # Errors
     /// [`Error::Internal`] when values are not of their column's type; [`Error::Parquet`] when a chunk cannot be made.
-    pub(super) fn encode(&mut self, group: &mut EncodedGroup, columns: &[ColumnId]) -> Result<()> {
+    pub(super) fn encode(
+        &mut self,
+        work: &mut Workspace,
+        group: &mut EncodedGroup,
+        columns: &[ColumnId],
+    ) -> Result<()> {
         while let Some(next) = self.fields.get(group.chunks.len() - self.first_field())
             && columns.contains(&next.column)
         {
-            self.encode_next(group)?;
+            self.encode_next(work, group)?;
         }
         Ok(())
     }
@@ -122,14 +132,14 @@ impl Encoder {
     ///
     /// # Errors
     /// Those of [`encode`](Self::encode).
-    pub(super) fn encode_all(&mut self, group: &mut EncodedGroup) -> Result<()> {
+    pub(super) fn encode_all(&mut self, work: &mut Workspace, group: &mut EncodedGroup) -> Result<()> {
         while group.chunks.len() < self.arrow.fields().len() {
-            self.encode_next(group)?;
+            self.encode_next(work, group)?;
         }
         Ok(())
     }
 
-    fn encode_next(&mut self, group: &mut EncodedGroup) -> Result<()> {
+    fn encode_next(&mut self, work: &mut Workspace, group: &mut EncodedGroup) -> Result<()> {
         let number = group.chunks.len();
         let field = self.arrow.fields().get(number).ok_or_else(too_few_columns)?;
         let of_field = number.checked_sub(self.first_field());
@@ -137,7 +147,7 @@ impl Encoder {
         let stats = of_field.and_then(|of_field| self.stats.get_mut(self.tags + of_field));
         let parts = parts(&group.batches, stored);
         if let Some(kind) = number_pages::kind_of(field.data_type()) {
-            let encoded = self.numbers.encode(kind, parts, &self.schema.column(number), &mut self.zstd)?;
+            let encoded = work.numbers.encode(kind, parts, &self.schema.column(number), &mut work.zstd)?;
             if let Some(stats) = stats {
                 stats.add_numbers(encoded.bounds.delta(field.data_type()), encoded.nulls);
             }
@@ -181,7 +191,7 @@ impl Encoder {
 }
 
 impl EncodedGroup {
-    /// Gives the rows, all of which stand in `batch`, its fields.
+    /// Gives the rows, all of which stand in one batch, these fields of it.
     pub(super) fn set_fields(&mut self, fields: &[FieldColumn]) {
         for batch in &mut self.batches {
             batch.set_fields(fields);

@@ -3,7 +3,8 @@
 //! 1. Write `<name>.tmp` ([`UNFINISHED`]) beside the target, with a checksum over every byte on the way ([`sink`]).
 //! 2. Rows gather until there is a row group of them, which is then encoded column by column: tags from the runs of
 //!    the series ([`tag_pages`]), numbers and booleans from their values ([`number_pages`]), text, unsigned integers
-//!    and nanoseconds by the crate's encoders ([`columns`]).
+//!    and nanoseconds by the crate's encoders ([`columns`]). Where all rows are known, as in a flush, one column after
+//!    the other is encoded for all row groups ([`by_field`]).
 //! 3. Sync the file, rename it to its name, sync the folder.
 //!
 //! Invariants: a file that has its name is complete, and its checksum is [`WrittenFile::checksum`]. Every column has

@@ -9,7 +9,7 @@ use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use parquet::arrow::{ArrowSchemaConverter, add_encoded_arrow_schema_to_metadata};
 use parquet::file::writer::SerializedFileWriter;
 
-use super::encoder::{EncodedGroup, Encoder};
+use super::encoder::{EncodedGroup, Encoder, Workspace};
 use super::row_group::RowGroup;
 use super::sink::Sink;
 use super::{ROW_GROUP_ROWS, columns, stats};
@@ -83,6 +83,7 @@ pub struct WrittenFile {
 pub struct FileWriter<'a> {
     file: SerializedFileWriter<BufWriter<Sink<'a>>>,
     encoder: Encoder,
+    work: Workspace,
     remainder: bool,
     group: RowGroup,
     last: Option<(SeriesKey, i64)>,
@@ -135,7 +136,8 @@ impl<'a> FileWriter<'a> {
         let file = SerializedFileWriter::new(sink, parquet.root_schema_ptr(), Arc::new(properties))?;
         let bloom = schema.tags.iter().position(|tag| &*tag.name == BLOOM_TAG);
         Ok(Self {
-            encoder: Encoder::new(arrow, parquet, schema.tags.len(), fields, bloom)?,
+            encoder: Encoder::new(arrow, parquet, schema.tags.len(), fields, bloom),
+            work: Workspace::new()?,
             file,
             remainder: columns.remainder,
             group: RowGroup::new(schema.tags.len()),
@@ -261,8 +263,9 @@ impl<'a> FileWriter<'a> {
     }
 
     fn write_group(&mut self) -> Result<()> {
-        let mut group = self.begin_group(self.file.flushed_row_groups().len())?;
-        self.encoder.encode_all(&mut group)?;
+        let number = self.file.flushed_row_groups().len();
+        let mut group = self.encoder.begin(&mut self.work, &mut self.group, number, &self.file)?;
+        self.encoder.encode_all(&mut self.work, &mut group)?;
         self.append(group)
     }
 
@@ -272,13 +275,23 @@ impl<'a> FileWriter<'a> {
     }
 
     /// Ends the row group of this number with the rows that wait, and encodes their tags and times.
-    pub(super) fn begin_group(&mut self, number: usize) -> Result<EncodedGroup> {
-        self.encoder.begin(&mut self.group, number, &self.file)
+    pub(super) fn begin_group(&mut self, work: &mut Workspace, number: usize) -> Result<EncodedGroup> {
+        self.encoder.begin(work, &mut self.group, number, &self.file)
     }
 
     /// Encodes the next columns of a row group: those of a field.
-    pub(super) fn encode(&mut self, group: &mut EncodedGroup, columns: &[ColumnId]) -> Result<()> {
-        self.encoder.encode(group, columns)
+    pub(super) fn encode(
+        &mut self,
+        work: &mut Workspace,
+        group: &mut EncodedGroup,
+        columns: &[ColumnId],
+    ) -> Result<()> {
+        self.encoder.encode(work, group, columns)
+    }
+
+    /// No more rows will be added: gives back the memory in which they gathered.
+    pub(super) fn end_rows(&mut self) {
+        self.group = RowGroup::default();
     }
 
     /// Writes a row group whose columns are all encoded.
