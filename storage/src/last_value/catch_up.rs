@@ -273,6 +273,8 @@ impl Fold<'_> {
             if group.tombstones.is_empty() {
                 for chunk in chunks.filter(|chunk| !is_in(chunk)) {
                     self.fold(|values| values.fold_batch(self.schema, series, &chunk.batch))?;
+                    // Each series has room for a value of each field: with hundreds of these, one flush may bring gigabytes.
+                    self.shared.last_values.keep_bound();
                 }
             } else if chunks.any(|chunk| !is_in(chunk)) {
                 let rows = sort_rows(group.memtables.iter().copied(), self.schema, series, RowFilter::ALL)?;
