@@ -69,7 +69,7 @@ pub(super) async fn run(
         Merged::File(staged) => {
             shared.disk_use.add_staged(&staged);
             let published = publish(shared, &job, Some(&staged), lease).await;
-            // Published or not: the table has its own copy, or nobody wants it.
+            // Published or not: the table has a copy or a name of its own, or nobody wants it.
             StagingArea::new(shared).remove(&staged)?;
             published
         }

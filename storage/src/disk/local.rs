@@ -30,6 +30,7 @@ fn known(metadata: &fs::Metadata) -> io::Result<Metadata> {
         bytes: metadata.len(),
         modified: metadata.modified()?,
         inode: metadata.ino(),
+        device: metadata.dev(),
     })
 }
 

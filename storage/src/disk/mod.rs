@@ -169,8 +169,10 @@ pub struct Metadata {
     pub bytes: u64,
     /// When it was last written.
     pub modified: SystemTime,
-    /// Its number on the disk, which a rename does not change.
+    /// Its number on its file system, which a rename does not change.
     pub inode: u64,
+    /// The file system: only with it does the number tell two files apart.
+    pub device: u64,
 }
 
 /// All bytes of a file.

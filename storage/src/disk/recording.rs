@@ -18,6 +18,7 @@ pub(crate) enum Call {
     CreateFolder(PathBuf),
     CreateFile(PathBuf),
     Write(PathBuf),
+    SetModified(PathBuf),
     SyncFile(PathBuf),
     SyncFolder(PathBuf),
     Rename(PathBuf, PathBuf),
@@ -112,7 +113,7 @@ impl PowerCut {
                 self.live.insert(path.clone(), number);
                 self.synced.insert(number, false);
             }
-            Call::Write(path) => {
+            Call::Write(path) | Call::SetModified(path) => {
                 self.synced.insert(self.live[path], false);
             }
             Call::SyncFile(path) => {
@@ -207,6 +208,7 @@ impl DiskFile for RecordedFile {
     }
 
     fn set_modified(&self, time: SystemTime) -> Result<()> {
+        self.notes.note(Call::SetModified(self.path.clone()))?;
         self.inner.set_modified(time)
     }
 

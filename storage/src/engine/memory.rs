@@ -58,7 +58,7 @@ fn own_parts(shared: &Shared) -> Vec<MemoryUse> {
     let part = |part, bytes, limit| MemoryUse { part, bytes, limit };
     vec![
         part("memtables", shared.memory.load(Ordering::Relaxed), config.memory_limit),
-        // It copies a memtable, which at worst is all that there is.
+        // It copies a memtable field by field: at most as much again, if a delete has hit it.
         part("flush", shared.staging.load(Ordering::Relaxed), config.memory_limit),
         part("series", shared.series.memory_bytes(), config.series_memory),
         part("last_values", shared.last_values.bytes(), config.last_values.max_bytes),

@@ -27,7 +27,7 @@ impl Passing {
 }
 
 impl Job<'_> {
-    /// Removes copies of files that are in tables, when no query reads them, and what was left half-written.
+    /// Removes copies, or other names, of files that are in tables, when no query reads them, and what was left half-written.
     pub(super) async fn staged_files(&self) -> Result<Place> {
         let mut place = Place::new("staged files");
         let deadline = self.deadline();

@@ -1,4 +1,4 @@
-//! What lies in the staging area and is of no set: copies of files that are in their tables, and what was left half-written.
+//! What lies in the staging area and is of no set: copies, or other names, of files that are in their tables, and what was left half-written.
 
 use std::collections::HashSet;
 use std::sync::Arc;

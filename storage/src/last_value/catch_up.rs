@@ -275,6 +275,9 @@ impl Fold<'_> {
                     self.fold(|values| values.fold_batch(self.schema, series, &chunk.batch))?;
                     // Each series has room for a value of each field: with hundreds of these, one flush may bring gigabytes.
                     self.shared.last_values.keep_bound();
+                    if !self.followed.state.read().is_kept {
+                        return Ok(());
+                    }
                 }
             } else if chunks.any(|chunk| !is_in(chunk)) {
                 let rows = sort_rows(group.memtables.iter().copied(), self.schema, series, RowFilter::ALL)?;

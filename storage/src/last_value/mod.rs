@@ -65,7 +65,7 @@ pub struct LastValuesConfig {
     /// Bytes of memory of all tables together.
     pub max_bytes: usize,
     /// A table's values are saved when a restart would have to read so many bytes of files again; and at least half as
-    /// many as it has bytes of values, so that not much more is written for them than for files.
+    /// many as it has bytes of values, so that at most about twice as much is written for them as for files.
     pub save_bytes: u64,
     /// They are also saved when it would have to read so many files.
     pub save_files: usize,

@@ -113,7 +113,8 @@ impl DurableLocalStore {
     }
 
     /// Makes an object of a file of the same disk, without a copy: it gets a second name, durable on return. The file is
-    /// synced, and nobody will change it. `false` when the file system cannot do it, and then nothing is done.
+    /// synced, and nobody will change it. `false` when the file system does not do it for these files, and then nothing is
+    /// done.
     ///
     /// # Errors
     /// The file is not there; the failure of the disk.

@@ -193,7 +193,7 @@ fn object_meta(location: Path, metadata: &Metadata) -> ObjectMeta {
     }
 }
 
-/// Changes whenever the object does: a name is given to a new file each time.
+/// Changes whenever the object does: a name is given to a new file each time, or to the same one with a new time.
 pub(super) fn e_tag(metadata: &Metadata) -> String {
     let modified = metadata.modified.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     format!("{:x}-{:x}-{:x}", metadata.inode, modified.as_micros(), metadata.bytes)

@@ -1,5 +1,6 @@
 //! The order of calls that makes a change durable. Everything here blocks.
 
+use std::cell::Cell;
 use std::io::ErrorKind;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use parking_lot::Mutex;
 use super::folders::{Folders, temporary_name};
 use super::read::e_tag;
 use crate::clock;
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, Metadata};
 
 /// The store's name in errors.
 pub(super) const STORE: &str = "DurableLocalStore";
@@ -151,27 +152,34 @@ impl Writer {
 
     /// Gives the file at `source`, which is synced and which nobody will change, a second name: an object without a copy.
     /// It is as old as if it had been put now, so that nobody takes it for a leftover. `false` when the file system
-    /// cannot link the two.
+    /// does not do it for these files, and then nothing is done.
     pub(super) fn adopt(&self, source: &FsPath, target: &FsPath) -> Result<bool> {
         let now = clock::system_time();
-        let inode = |path: &FsPath| self.disk.metadata(path).map(|found| found.inode).ok();
-        if inode(target).is_some_and(|known| inode(source) == Some(known)) {
+        let found = self.disk.metadata(source).map_err(|error| failed(source, error))?;
+        let is_source = |other: Metadata| (other.device, other.inode) == (found.device, found.inode);
+        if self.disk.metadata(target).is_ok_and(is_source) {
             // An earlier try came so far; to rename one name of a file over another does nothing.
             self.check_writable()?;
-            let file = self.disk.open(target, false);
+            let file = self.disk.open_to_read(target);
             file.and_then(|file| file.set_modified(now).and_then(|()| file.sync_all()))
                 .map_err(|error| failed(target, error))?;
             return self.sync_folder_of(&[target]).map(|()| true);
         }
+        let refused = Cell::new(false);
         let link = |path: &FsPath| {
-            self.disk.link(source, path)?;
-            self.disk.open(path, false)
+            self.disk.link(source, path).inspect_err(|error| refused.set(is_refused(error)))?;
+            // Without a name of its own yet, it would stay: a name that holds all bytes and that nobody lists.
+            let opened = self.disk.open_to_read(path);
+            opened.or_else(|error| self.disk.remove(path).and(Err(error)))
         };
         let temporary = match self.begin_with(target, &link) {
-            Err(Error::Generic { source, .. }) if cannot_link(&*source) => return Ok(false),
+            Err(_) if refused.get() => return Ok(false),
             begun => begun?,
         };
-        temporary.file.set_modified(now).map_err(|error| failed(target, error))?;
+        match temporary.file.set_modified(now) {
+            Err(error) if is_refused(&error) => return Ok(false),
+            set => set.map_err(|error| failed(target, error))?,
+        }
         self.publish(temporary, target, Publish::Overwrite).map(|_| true)
     }
 
@@ -264,11 +272,10 @@ impl Writer {
     }
 }
 
-/// Whether a link failed because these files cannot have one, wherever they are asked for it.
-fn cannot_link(error: &(dyn std::error::Error + 'static)) -> bool {
-    let kind = error.downcast_ref::<crate::Error>().and_then(crate::Error::io_kind);
+/// Whether a call failed because the file system does not do it for these files, whenever it is asked.
+fn is_refused(error: &crate::Error) -> bool {
     matches!(
-        kind,
+        error.io_kind(),
         Some(
             ErrorKind::CrossesDevices
                 | ErrorKind::Unsupported

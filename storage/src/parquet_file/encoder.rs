@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{FieldRef, SchemaRef};
 use bytes::Bytes;
 use parquet::arrow::arrow_writer::{
     ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves,
@@ -43,7 +43,7 @@ pub(super) struct Encoder {
 /// The column chunks of a row group, as far as they are encoded, and the rows of the others.
 pub(super) struct EncodedGroup {
     batches: Vec<Batch>,
-    /// The crate's writers of the columns that are left.
+    /// The crate's writers, by the positions of the columns that they are for.
     writers: Vec<Option<ArrowColumnWriter>>,
     chunks: Vec<EncodedColumn>,
 }
@@ -186,7 +186,12 @@ impl Encoder {
             return Ok(Vec::new());
         }
         let factory = ArrowRowGroupWriterFactory::new(file, Arc::clone(&self.arrow));
-        Ok(factory.create_column_writers(number)?.into_iter().map(Some).collect())
+        let writers = self.arrow.fields().iter().zip(factory.create_column_writers(number)?).enumerate();
+        // They take memory before they are used, and those of a whole flush are there at once.
+        let is_needed = |position: usize, field: &FieldRef| {
+            position >= self.tags && number_pages::kind_of(field.data_type()).is_none()
+        };
+        Ok(writers.map(|(position, (field, writer))| is_needed(position, field).then_some(writer)).collect())
     }
 }
 

@@ -23,7 +23,8 @@ use crate::series::SeriesKey;
 /// The tag that gets a bloom filter, because files are asked for one device of very many.
 const BLOOM_TAG: &str = "device";
 
-/// Bytes of values at which a row group ends, however few its rows are: long texts shall not fill the memory.
+/// Bytes of values at which a row group of rows that come in batches ends, however few its rows are: long texts shall
+/// not fill the memory.
 const ROW_GROUP_BYTES: usize = 128 << 20;
 
 /// Bytes that are handed to the file system at once.
@@ -83,7 +84,8 @@ pub struct WrittenFile {
 pub struct FileWriter<'a> {
     file: SerializedFileWriter<BufWriter<Sink<'a>>>,
     encoder: Encoder,
-    work: Workspace,
+    /// None where another is used, or nothing was encoded yet.
+    work: Option<Workspace>,
     remainder: bool,
     group: RowGroup,
     last: Option<(SeriesKey, i64)>,
@@ -137,7 +139,7 @@ impl<'a> FileWriter<'a> {
         let bloom = schema.tags.iter().position(|tag| &*tag.name == BLOOM_TAG);
         Ok(Self {
             encoder: Encoder::new(arrow, parquet, schema.tags.len(), fields, bloom),
-            work: Workspace::new()?,
+            work: None,
             file,
             remainder: columns.remainder,
             group: RowGroup::new(schema.tags.len()),
@@ -264,8 +266,12 @@ impl<'a> FileWriter<'a> {
 
     fn write_group(&mut self) -> Result<()> {
         let number = self.file.flushed_row_groups().len();
-        let mut group = self.encoder.begin(&mut self.work, &mut self.group, number, &self.file)?;
-        self.encoder.encode_all(&mut self.work, &mut group)?;
+        let work = match &mut self.work {
+            Some(work) => work,
+            none => none.insert(Workspace::new()?),
+        };
+        let mut group = self.encoder.begin(work, &mut self.group, number, &self.file)?;
+        self.encoder.encode_all(work, &mut group)?;
         self.append(group)
     }
 

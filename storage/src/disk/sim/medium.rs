@@ -248,6 +248,7 @@ impl Medium {
             bytes: file.as_ref().map_or(0, |file| file.content.len() as u64),
             modified: SystemTime::UNIX_EPOCH + Duration::from_micros(inode),
             inode,
+            device: 0,
         })
     }
 

@@ -114,7 +114,8 @@ impl OrderedRows {
     /// Those of [`field`](Self::field).
     pub fn into_rows(mut self, schema: &TableSchema) -> Result<SortedRows> {
         for field in &schema.fields {
-            let columns = self.field(field)?;
+            // Each stays for as long as somebody has it: then its pages are for nobody.
+            let columns = scatter::field(&self.chunks, &self.places, &PagePool::default(), field)?;
             self.rows.fields.extend(columns);
         }
         Ok(self.rows)

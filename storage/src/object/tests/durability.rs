@@ -192,6 +192,7 @@ async fn a_file_becomes_an_object_without_a_copy_and_survives_under_its_new_name
         Call::CreateFolder(a.clone()),
         Call::SyncFolder(root),
         Call::Link(staged.clone(), temporary.clone()),
+        Call::SetModified(temporary.clone()),
         Call::SyncFile(temporary.clone()),
         Call::Rename(temporary, a.join("object")),
         Call::SyncFolder(a),
@@ -216,17 +217,27 @@ async fn a_file_becomes_an_object_without_a_copy_and_survives_under_its_new_name
 #[tokio::test]
 async fn a_file_that_cannot_be_linked_is_told_apart_from_one_that_is_not_there() {
     let folder = tempfile::tempdir().unwrap();
-    let elsewhere = ObservedDisk::new(Arc::new(|operation, path: &std::path::Path| match operation {
-        Operation::Link => {
-            Err(crate::Error::io("link", path)(std::io::Error::from(std::io::ErrorKind::CrossesDevices)))
-        }
-        _ => Ok(()),
-    }));
-    let store = DurableLocalStore::open_on(&folder.path().join("tables"), Arc::new(elsewhere)).unwrap();
     let staged = folder.path().join("staged");
     fs::write(&staged, "rows").unwrap();
-    assert!(!store.adopt(staged, &Path::from("a/object")).await.unwrap());
-    assert_eq!(fs::read_dir(folder.path().join("tables/a")).unwrap().count(), 0);
+    let failing = |fails: Operation, kind| {
+        let observer = move |operation, path: &std::path::Path| {
+            // The file of the object, not its folders.
+            let is_it = operation == fails && path.to_string_lossy().contains('#');
+            if is_it { Err(crate::Error::io("use", path)(std::io::Error::from(kind))) } else { Ok(()) }
+        };
+        let disk = Arc::new(ObservedDisk::new(Arc::new(observer)));
+        DurableLocalStore::open_on(&folder.path().join("tables"), disk).unwrap()
+    };
+    let (object, a) = (Path::from("a/object"), folder.path().join("tables/a"));
+    for refused in [Operation::Link, Operation::Write] {
+        let store = failing(refused, std::io::ErrorKind::CrossesDevices);
+        assert!(!store.adopt(staged.clone(), &object).await.unwrap(), "{refused:?}");
+        assert_eq!(fs::read_dir(&a).unwrap().count(), 0, "{refused:?}");
+    }
+    // No name that holds the bytes is left where nobody looks for it.
+    let store = failing(Operation::Open, std::io::ErrorKind::PermissionDenied);
+    store.adopt(staged.clone(), &object).await.unwrap_err();
+    assert_eq!(fs::read_dir(&a).unwrap().count(), 0);
 
     let rig = Rig::new();
     let missing = rig.store.adopt(rig.root().join("missing"), &Path::from("a/object")).await.unwrap_err();
