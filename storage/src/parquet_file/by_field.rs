@@ -71,7 +71,7 @@ impl Begun<'_> {
         let columns: Vec<ColumnId> = field.columns().map(|column| column.id).collect();
         for group in &mut self.groups {
             group.set_fields(values);
-            self.writer.encode(work, group, &columns)?;
+            self.writer.encoder.encode(work, group, &columns)?;
             // Its memory may be needed for the next one.
             group.set_fields(&[]);
         }

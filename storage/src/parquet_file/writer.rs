@@ -83,7 +83,7 @@ pub struct WrittenFile {
 /// A file in the making, which takes the memory of one row group. Dropped unfinished, it leaves nothing.
 pub struct FileWriter<'a> {
     file: SerializedFileWriter<BufWriter<Sink<'a>>>,
-    encoder: Encoder,
+    pub(super) encoder: Encoder,
     /// None where another is used, or nothing was encoded yet.
     work: Option<Workspace>,
     remainder: bool,
@@ -283,16 +283,6 @@ impl<'a> FileWriter<'a> {
     /// Ends the row group of this number with the rows that wait, and encodes their tags and times.
     pub(super) fn begin_group(&mut self, work: &mut Workspace, number: usize) -> Result<EncodedGroup> {
         self.encoder.begin(work, &mut self.group, number, &self.file)
-    }
-
-    /// Encodes the next columns of a row group: those of a field.
-    pub(super) fn encode(
-        &mut self,
-        work: &mut Workspace,
-        group: &mut EncodedGroup,
-        columns: &[ColumnId],
-    ) -> Result<()> {
-        self.encoder.encode(work, group, columns)
     }
 
     /// No more rows will be added: gives back the memory in which they gathered.

@@ -3,7 +3,7 @@
 //! A flush needs some hundred megabytes, one column after the other. Page by page, as they are first written to, the
 //! system takes three microseconds for each of them, which was a third of a sort; so large columns of which every
 //! number is written are had with all their pages at once, and the next column takes the pages of one that is gone
-//! (decision 022).
+//! (decisions 022 and 023).
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
