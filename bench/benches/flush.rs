@@ -7,7 +7,7 @@ use bench::Scale;
 use bench::data::Fleet;
 use bench::node::Node;
 use criterion::{BatchSize, BenchmarkGroup, Criterion, SamplingMode, Throughput, measurement::WallTime};
-use storage::memtable::{RowFilter, sort_rows};
+use storage::memtable::{OrderedRows, RowFilter};
 use storage::rows::SortedRows;
 
 /// Rows of one flush: about a third of what the engine's default of 64 MiB holds.
@@ -55,5 +55,6 @@ fn bench(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, fleet: Fleet, sca
 
 fn sorted(node: &Node) -> SortedRows {
     let (schema, view) = node.table().expect("the table is there");
-    sort_rows(view.memtables(), &schema, node.engine().series(), RowFilter::ALL).expect("rows are sorted")
+    let ordered = OrderedRows::of(view.memtables(), node.engine().series(), RowFilter::ALL);
+    ordered.and_then(|ordered| ordered.into_rows(&schema)).expect("rows are sorted")
 }

@@ -26,7 +26,7 @@ use object_store::ObjectStore;
 
 use crate::engine::{Committer, Engine, Shared};
 use crate::error::{Error, Result};
-use crate::memtable::{Chunk, RowFilter, sort_rows};
+use crate::memtable::{Chunk, RowFilter};
 use crate::model::{
     DataFile, FieldColumn, SeriesId, TableBatch, TableId, TableSchema, TimeRange, WriteBatch,
 };
@@ -195,8 +195,7 @@ impl Points {
         for group in view.memtable_groups() {
             let is_wanted = |series: &Series| self.found.contains_key(series.key().as_bytes());
             let filter = RowFilter { times: self.times, series: &is_wanted, ..RowFilter::ALL };
-            let rows = sort_rows(group.memtables.into_iter(), schema, &shared.series, filter)?;
-            self.look_in(schema, &rows.without(&group.tombstones, schema)?);
+            self.look_in(schema, &group.ordered(schema, &shared.series, filter)?.into_rows(schema)?);
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use arrow::datatypes::Int32Type;
 use hashbrown::HashMap;
 
 use crate::error::{Error, Result};
-use crate::model::{FieldColumn, FieldSchema, TimeRange, Timestamp};
+use crate::model::{FieldColumn, FieldSchema, TimeRange};
 use crate::series::SeriesKey;
 
 /// Rows sorted by series and time, each point once: tags as runs, everything else as columns.
@@ -56,46 +56,51 @@ impl SortedRows {
     /// # Errors
     /// [`Error::Arrow`] when columns are not as long as the times.
     pub fn within(&self, times: TimeRange) -> Result<Self> {
-        // The times of a run ascend: its ends tell.
-        let is_inside =
-            |row: usize| self.times.get(row).is_some_and(|t| times.contains(Timestamp::from_nanos(*t)));
-        if self.runs().all(|(_, run)| is_inside(run.start) && is_inside(run.end.saturating_sub(1))) {
-            return Ok(self.clone());
-        }
-        self.pick(|_, of_run| {
+        let inside = self.positions(|_, of_run| {
             let from = of_run.partition_point(|time| *time < times.min.nanos());
             let to = of_run.partition_point(|time| *time <= times.max.nanos());
-            std::iter::once(from..to).collect()
-        })
+            std::iter::once(from..to)
+        })?;
+        inside.map_or_else(|| Ok(self.clone()), |inside| self.pick(&inside))
     }
 
-    /// The rows that `kept` names: for each series and its times the ranges to keep, ascending and apart.
-    ///
-    /// # Errors
-    /// [`Error::Arrow`] when columns are not as long as the times.
-    pub fn keep(self, kept: impl Fn(&SeriesKey, &[i64]) -> Vec<Range<usize>>) -> Result<Self> {
+    /// Where the rows stand that `kept` names: for each series and its times the ranges to keep, ascending and apart.
+    /// `None` when they are all.
+    pub(crate) fn positions<Ranges: IntoIterator<Item = Range<usize>>>(
+        &self,
+        kept: impl Fn(&SeriesKey, &[i64]) -> Ranges,
+    ) -> Result<Option<ScalarBuffer<u32>>> {
+        let kept =
+            |key: &SeriesKey, run: &Range<usize>| kept(key, self.times.get(run.clone()).unwrap_or_default());
         let is_whole = |(key, run): (&SeriesKey, Range<usize>)| {
-            let times = self.times.get(run).unwrap_or_default();
-            kept(key, times).iter().map(Range::len).sum::<usize>() == times.len()
+            kept(key, &run).into_iter().map(|range| range.len()).sum::<usize>() == run.len()
         };
-        if self.runs().all(is_whole) { Ok(self) } else { self.pick(kept) }
-    }
-
-    fn pick(&self, kept: impl Fn(&SeriesKey, &[i64]) -> Vec<Range<usize>>) -> Result<Self> {
-        let (mut keys, mut ends, mut positions) = (Vec::new(), Vec::new(), Vec::new());
+        if self.runs().all(is_whole) {
+            return Ok(None);
+        }
+        let mut positions = Vec::new();
         for (key, run) in self.runs() {
-            let of_run = self.times.get(run.clone()).unwrap_or_default();
-            let before = positions.len();
-            for range in kept(key, of_run) {
-                let rows = run.start + range.start..run.start + range.end;
-                positions.extend(rows.map(position).collect::<Result<Vec<u32>>>()?);
-            }
-            if positions.len() > before {
-                keys.push(key.clone());
-                ends.push(position(positions.len())?);
+            for range in kept(key, &run) {
+                positions.extend(position(run.start + range.start)?..position(run.start + range.end)?);
             }
         }
-        let indices = UInt32Array::from(positions);
+        Ok(Some(positions.into()))
+    }
+
+    /// The rows at these positions, which ascend.
+    pub(crate) fn pick(&self, positions: &ScalarBuffer<u32>) -> Result<Self> {
+        let (mut keys, mut ends) = (Vec::new(), Vec::new());
+        let mut picked = 0;
+        for (key, run) in self.runs() {
+            let of_run = positions.get(picked..).unwrap_or_default();
+            let of_run = of_run.iter().take_while(|position| (**position as usize) < run.end).count();
+            if of_run > 0 {
+                picked += of_run;
+                keys.push(key.clone());
+                ends.push(position(picked)?);
+            }
+        }
+        let indices = UInt32Array::new(positions.clone(), None);
         let mut fields = Vec::with_capacity(self.fields.len());
         for field in &self.fields {
             let values = take(&field.values, &indices, None)?;
@@ -103,7 +108,7 @@ impl SortedRows {
                 fields.push(FieldColumn { column: field.column, values });
             }
         }
-        let times = indices.values().iter().filter_map(|p| self.times.get(*p as usize).copied()).collect();
+        let times = positions.iter().filter_map(|p| self.times.get(*p as usize).copied()).collect();
         Ok(Self { keys, ends, times, fields })
     }
 

@@ -14,9 +14,12 @@ use std::sync::{Arc, Weak};
 use parking_lot::{Mutex, RwLock};
 
 use crate::cluster::refresh::Deletes;
-use crate::memtable::{Memtable, SealedMemtable};
-use crate::model::{Change, DataFile, Delete, FilePlace, FrameNumber, Sequence, TableId, TimeRange};
-use crate::series::SeriesPin;
+use crate::error::Result;
+use crate::memtable::{Memtable, OrderedRows, RowFilter, SealedMemtable};
+use crate::model::{
+    Change, DataFile, Delete, FilePlace, FrameNumber, Sequence, TableId, TableSchema, TimeRange,
+};
+use crate::series::{SeriesIndex, SeriesPin};
 use crate::tombstone::{Tombstone, Tombstones};
 
 /// The current state of all tables.
@@ -82,6 +85,21 @@ pub struct MemtableGroup<'a> {
     pub memtables: Vec<&'a Memtable>,
     /// The deletes.
     pub tombstones: Tombstones,
+}
+
+impl MemtableGroup<'_> {
+    /// The rows that pass `filter` and are not deleted, in order.
+    ///
+    /// # Errors
+    /// Those of [`OrderedRows::of`] and [`OrderedRows::without`].
+    pub fn ordered(
+        &self,
+        schema: &TableSchema,
+        index: &SeriesIndex,
+        filter: RowFilter<'_>,
+    ) -> Result<OrderedRows> {
+        OrderedRows::of(self.memtables.iter().copied(), index, filter)?.without(&self.tombstones, schema)
+    }
 }
 
 impl Snapshot {

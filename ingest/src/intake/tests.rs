@@ -12,10 +12,10 @@ use arrow::datatypes::{Float64Type, Int64Type, UInt64Type};
 use parking_lot::Mutex;
 use storage::disk::{ObservedDisk, Operation};
 use storage::engine::{Engine, EngineConfig};
-use storage::memtable::{RowFilter, sort_rows};
+use storage::memtable::{OrderedRows, RowFilter};
 use storage::model::{DatabaseName, FieldType, FieldValue, TableSchema, TagTest, TimeRange, Timestamp};
 use storage::rows::SortedRows;
-use storage::view::Snapshot;
+use storage::view::{MemtableGroup, Snapshot};
 
 use super::{DeleteRequest, Intake, LineProblem, LinesRequest, Mode, Protocol, WriteError, Written};
 use crate::line_protocol::{LineError, Precision};
@@ -61,18 +61,16 @@ impl Node {
     fn visible(&self, table: &str) -> usize {
         let (schema, snapshot) = (self.schema(table), self.engine.snapshot());
         let groups = snapshot.table(schema.id).unwrap().memtable_groups();
-        let rows = groups.into_iter().map(|group| {
-            let memtables = group.memtables.into_iter();
-            let rows = sort_rows(memtables, &schema, self.engine.series(), RowFilter::ALL).unwrap();
-            rows.without(&group.tombstones, &schema).unwrap().rows()
-        });
-        rows.sum()
+        let ordered =
+            |group: &MemtableGroup<'_>| group.ordered(&schema, self.engine.series(), RowFilter::ALL).unwrap();
+        groups.iter().map(|group| ordered(group).rows().rows()).sum()
     }
 
     fn rows_in(&self, snapshot: &Snapshot, table: &str) -> SortedRows {
         let schema = self.schema(table);
         let view = snapshot.table(schema.id).cloned().unwrap_or_default();
-        sort_rows(view.memtables(), &schema, self.engine.series(), RowFilter::ALL).unwrap()
+        let ordered = OrderedRows::of(view.memtables(), self.engine.series(), RowFilter::ALL).unwrap();
+        ordered.into_rows(&schema).unwrap()
     }
 }
 

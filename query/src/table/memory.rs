@@ -12,7 +12,7 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use parking_lot::Mutex;
 use storage::engine::Engine;
 use storage::layout::physical_batch;
-use storage::memtable::{RowFilter, sort_rows};
+use storage::memtable::RowFilter;
 use storage::model::{TableSchema, TimeRange};
 use storage::series::SeriesIndex;
 use storage::view::TableView;
@@ -77,8 +77,8 @@ fn sort(
     let filter = RowFilter { times, series: &|series| identity.may_want(series), room: &room };
     let mut sources = Vec::new();
     for group in view.memtable_groups() {
-        let sorted = sort_rows(group.memtables.into_iter(), schema, series, filter).map_err(fault)?;
-        let sorted = sorted.without(&group.tombstones, schema).map_err(engine_fault)?;
+        let sorted = group.ordered(schema, series, filter).map_err(fault)?;
+        let sorted = sorted.into_rows(schema).map_err(engine_fault)?;
         let Some(times) = TimeRange::of(&sorted.times) else { continue };
         let tags = sorted.tag_columns(schema.tags.len()).map_err(engine_fault)?;
         let rows = physical_batch(schema, tags, &sorted.times, &sorted.fields).map_err(engine_fault)?;

@@ -27,7 +27,7 @@ use crate::catalog::{Applied, SchemaChange};
 use crate::compaction::CompactionConfig;
 use crate::layout::{logical_batch, physical_batch};
 use crate::log::encode_batch;
-use crate::memtable::{RowFilter, sort_rows};
+use crate::memtable::RowFilter;
 use crate::model::{
     DatabaseName, Delete, FieldColumn, FilePlace, FrameNumber, TableBatch, TableName, TableSchema, TagTest,
     TimeRange, Timestamp, WriteBatch,
@@ -136,10 +136,8 @@ impl Node {
             rows.extend(of_file);
         }
         for group in view.memtable_groups() {
-            let sorted =
-                sort_rows(group.memtables.into_iter(), &schema, self.engine.series(), RowFilter::ALL)
-                    .unwrap();
-            let sorted = sorted.without(&group.tombstones, &schema).unwrap();
+            let ordered = group.ordered(&schema, self.engine.series(), RowFilter::ALL).unwrap();
+            let sorted = ordered.into_rows(&schema).unwrap();
             let tags = sorted.tag_columns(1).unwrap();
             let physical = physical_batch(&schema, tags, &sorted.times, &sorted.fields).unwrap();
             collect(&logical_batch(&schema, &physical, None).unwrap(), &mut rows);

@@ -18,10 +18,8 @@ use crate::disk::{self, Disk};
 use crate::engine::{Layout, Shared};
 use crate::error::{Error, Result};
 use crate::memtable::{OrderedRows, RowFilter, SealedMemtable};
-use crate::model::{DataFile, FieldSchema, Sequence, SequenceRange, TableId, TableSchema, TimeRange};
-use crate::parquet_file::{self, Columns, WrittenFile};
-use crate::rows::SortedRows;
-use crate::series::SeriesIndex;
+use crate::model::{DataFile, FieldSchema, Sequence, SequenceRange, TableId, TimeRange};
+use crate::parquet_file::{self, WrittenFile};
 use crate::tombstone::{Tombstones, last_of};
 
 /// Files that are written at once: each holds its row groups until its last column is encoded, and a handle. Every field
@@ -154,13 +152,15 @@ impl<'a> StagingArea<'a> {
         let schema = self.shared.schema(table)?;
         let sequences =
             sealed.rows.sequences().unwrap_or(SequenceRange { min: sealed.sealed_at, max: sealed.sealed_at });
-        let rows = SealedRows::of(sealed, &schema, &self.shared.series, &deletes.tombstones)?;
+        let ordered = OrderedRows::of(std::iter::once(&*sealed.rows), &self.shared.series, RowFilter::ALL)?
+            .without(&deletes.tombstones, &schema)?;
+        let rows = ordered.rows();
         let partitions = Stretches::partitions(schema.partition);
-        let dates = partitions.of(rows.times());
+        let dates = partitions.of(&rows.times);
         let is_run = runs::is_spread(&self.shared.config.runs, dates.len(), sealed.rows.bytes());
         let (kind, stretches, dates) = if is_run {
             let spans = Stretches::spans(schema.partition);
-            (SetKind::Run, spans, spans.of(rows.times()))
+            (SetKind::Run, spans, spans.of(&rows.times))
         } else {
             (SetKind::Files, partitions, dates)
         };
@@ -174,7 +174,9 @@ impl<'a> StagingArea<'a> {
                 dates.iter().map(|date| kind.file_name(table, sequences, *date)).collect();
             let files: Vec<(PathBuf, TimeRange)> =
                 names.iter().zip(dates).map(|(name, date)| (self.path_of(name), times(*date))).collect();
-            let written = rows.write(self.disk(), &files, &schema)?;
+            let field = |field: &FieldSchema| ordered.field(field);
+            let columns = ordered.columns();
+            let written = parquet_file::write_by_field(self.disk(), &files, &schema, rows, &columns, field)?;
             for ((name, date), written) in names.into_iter().zip(dates).zip(written) {
                 manifest.files.push(file_of(name, *date, sequences, written));
             }
@@ -208,54 +210,6 @@ impl<'a> StagingArea<'a> {
         file.sync()?;
         disk.rename(&fresh, &self.folder.join(name))?;
         disk.sync_folder(&self.folder)
-    }
-}
-
-/// The rows of a sealed memtable on their way to files.
-enum SealedRows {
-    Ordered(OrderedRows),
-    /// Those that no delete hides.
-    Sorted(SortedRows),
-}
-
-impl SealedRows {
-    fn of(
-        sealed: &SealedMemtable,
-        schema: &TableSchema,
-        index: &SeriesIndex,
-        tombstones: &Tombstones,
-    ) -> Result<Self> {
-        let rows = OrderedRows::of(std::iter::once(&*sealed.rows), index, RowFilter::ALL)?;
-        if tombstones.is_empty() {
-            return Ok(Self::Ordered(rows));
-        }
-        Ok(Self::Sorted(rows.into_rows(schema)?.without(tombstones, schema)?))
-    }
-
-    fn times(&self) -> &[i64] {
-        match self {
-            Self::Ordered(rows) => &rows.rows().times,
-            Self::Sorted(rows) => &rows.times,
-        }
-    }
-
-    fn write(
-        &self,
-        disk: &dyn Disk,
-        files: &[(PathBuf, TimeRange)],
-        schema: &TableSchema,
-    ) -> Result<Vec<WrittenFile>> {
-        match self {
-            Self::Ordered(ordered) => {
-                let rows = ordered.rows();
-                let field = |field: &FieldSchema| ordered.field(field);
-                parquet_file::write_by_field(disk, files, schema, rows, &ordered.columns(), field)
-            }
-            Self::Sorted(rows) => {
-                let field = |field: &FieldSchema| Ok(rows.field(field));
-                parquet_file::write_by_field(disk, files, schema, rows, &Columns::of(rows).fields, field)
-            }
-        }
     }
 }
 

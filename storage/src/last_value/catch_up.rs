@@ -19,7 +19,7 @@ use crate::clock;
 use crate::compaction::Pace;
 use crate::engine::Shared;
 use crate::error::{Error, Result};
-use crate::memtable::{Chunk, Memtable, RowFilter, sort_rows};
+use crate::memtable::{Chunk, Memtable, RowFilter};
 use crate::model::{DataFile, Sequence, TableId, TableSchema};
 use crate::parquet_file::read_sorted;
 use crate::series::SeriesKey;
@@ -248,12 +248,10 @@ impl Fold<'_> {
             if reader.cancelled.load(Ordering::Relaxed) {
                 return Err(Error::Closing);
             }
-            if !self.followed.state.read().is_kept {
+            let batch = batch?.without(&tombstones, self.schema)?;
+            if !self.fold(|values| values.fold_sorted(self.schema, &batch, &batch.fields))? {
                 return Ok(());
             }
-            let batch = batch?.without(&tombstones, self.schema)?;
-            self.fold(|values| values.fold_sorted(self.schema, &batch))?;
-            self.shared.last_values.keep_bound();
             if let Some(pace) = &mut reader.pace
                 && let Some(pause) = pace.due()
             {
@@ -272,29 +270,36 @@ impl Fold<'_> {
             let mut chunks = group.memtables.iter().flat_map(|memtable| memtable.chunks());
             if group.tombstones.is_empty() {
                 for chunk in chunks.filter(|chunk| !is_in(chunk)) {
-                    self.fold(|values| values.fold_batch(self.schema, series, &chunk.batch))?;
-                    // Each series has room for a value of each field: with hundreds of these, one flush may bring gigabytes.
-                    self.shared.last_values.keep_bound();
-                    if !self.followed.state.read().is_kept {
+                    if !self.fold(|values| values.fold_batch(self.schema, series, &chunk.batch))? {
                         return Ok(());
                     }
                 }
             } else if chunks.any(|chunk| !is_in(chunk)) {
-                let rows = sort_rows(group.memtables.iter().copied(), self.schema, series, RowFilter::ALL)?;
-                let rows = rows.without(&group.tombstones, self.schema)?;
-                self.fold(|values| values.fold_sorted(self.schema, &rows))?;
+                let rows = group.ordered(self.schema, series, RowFilter::ALL)?;
+                for field in &self.schema.fields {
+                    let columns = rows.field(field)?;
+                    if !self.fold(|values| values.fold_sorted(self.schema, rows.rows(), &columns))? {
+                        return Ok(());
+                    }
+                }
             }
         }
         Ok(())
     }
 
-    fn fold(&self, fold: impl FnOnce(&mut TableValues) -> Result<()>) -> Result<()> {
-        let mut state = self.followed.state.write();
-        if state.is_kept {
+    /// Folds a part, and keeps the bound: each series has room for a value of each field, and with hundreds of these
+    /// one flush may bring gigabytes. Says whether the values are still kept.
+    fn fold(&self, fold: impl FnOnce(&mut TableValues) -> Result<()>) -> Result<bool> {
+        {
+            let mut state = self.followed.state.write();
+            if !state.is_kept {
+                return Ok(false);
+            }
             fold(&mut state.values)?;
             self.followed.bytes.store(state.values.bytes(), Ordering::Relaxed);
         }
-        Ok(())
+        self.shared.last_values.keep_bound();
+        Ok(self.followed.state.read().is_kept)
     }
 
     /// Notes that the view is in, with every row up to its newest, unless the values were dropped.

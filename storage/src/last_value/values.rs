@@ -132,18 +132,26 @@ impl TableValues {
         newest
     }
 
-    /// Takes rows in the order of series and time, each point once.
+    /// Takes some columns of rows in the order of series and time, each point once.
     ///
     /// # Errors
     /// As [`fold_batch`](Self::fold_batch).
-    pub(super) fn fold_sorted(&mut self, schema: &TableSchema, rows: &SortedRows) -> Result<()> {
+    pub(super) fn fold_sorted(
+        &mut self,
+        schema: &TableSchema,
+        rows: &SortedRows,
+        columns: &[FieldColumn],
+    ) -> Result<()> {
+        if columns.is_empty() {
+            return Ok(());
+        }
         let mut slots = Vec::with_capacity(rows.keys.len());
         for key in &rows.keys {
             slots.push(self.slot_of_key(key)?);
         }
         let mut picks = Vec::with_capacity(slots.len());
         for (position, field) in schema.fields.iter().enumerate() {
-            let (narrow, wide) = columns_of(field, &rows.fields);
+            let (narrow, wide) = columns_of(field, columns);
             if narrow.is_none() && wide.is_none() {
                 continue;
             }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use crate::model::{Sequence, SequenceRange, TableBatch, TimeRange};
 use crate::series::SeriesPin;
 
-pub use sorted::{OrderedRows, RowFilter, sort_rows};
+pub use sorted::{OrderedRows, RowFilter};
 
 /// Chunks with fewer rows than this are merged with their neighbours: below it, a chunk's overhead (a few
 /// hundred bytes and an array per column) is a noticeable part of its size.

@@ -9,13 +9,16 @@ use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array};
 use arrow::datatypes::{Float64Type, Int64Type};
 use proptest::prelude::*;
 
-use super::{Memtable, RowFilter, sort_rows};
+use super::{Memtable, OrderedRows, RowFilter};
 use crate::catalog::{Applied, Catalog, SchemaChange};
+use crate::error::Result;
 use crate::model::{
-    ColumnId, DatabaseName, FieldColumn, FieldType, Sequence, TableBatch, TableId, TableName, TableSchema,
-    TimeRange, Timestamp,
+    ColumnId, DatabaseName, Delete, FieldColumn, FieldType, Sequence, TableBatch, TableId, TableName,
+    TableSchema, TagTest, TimeRange, Timestamp,
 };
+use crate::rows::SortedRows;
 use crate::series::{SeriesIndex, canonical_key};
+use crate::tombstone::{Tombstone, Tombstones};
 
 /// A table with tags a and b, an integer field `n` that was widened, and a float field `f`.
 fn table() -> (Arc<TableSchema>, SeriesIndex) {
@@ -99,6 +102,16 @@ fn batch(schema: &TableSchema, index: &SeriesIndex, rows: &[Row]) -> TableBatch 
     }
 }
 
+/// The rows of memtables (oldest first) with all fields.
+fn sorted<const N: usize>(
+    memtables: [&Memtable; N],
+    schema: &TableSchema,
+    index: &SeriesIndex,
+    filter: RowFilter<'_>,
+) -> Result<SortedRows> {
+    OrderedRows::of(memtables.into_iter(), index, filter)?.into_rows(schema)
+}
+
 /// What a point is: tags (missing last) and time.
 type Key = ((u8, u8), i64);
 
@@ -125,7 +138,7 @@ proptest! {
             let memtable = if number < cut { &mut older } else { &mut newer };
             memtable.append(Sequence::new(number as u64 + 1), &batch(&schema, &index, rows), None);
         }
-        let sorted = sort_rows([&older, &newer].into_iter(), &schema, &index, RowFilter::ALL).unwrap();
+        let sorted = sorted([&older, &newer], &schema, &index, RowFilter::ALL).unwrap();
         let column = |id: ColumnId| sorted.fields.iter().find(|f| f.column == id).map(|f| f.values.clone());
         let n = &schema.fields[0];
         let (narrow, wide) = (column(n.narrow.id), column(n.wide.as_ref().unwrap().id));
@@ -147,6 +160,36 @@ proptest! {
     }
 }
 
+/// A delete of the rows of a range of times, of all series or of those of one value of tag a.
+fn delete() -> impl Strategy<Value = Tombstone> {
+    let tag = proptest::option::of(proptest::sample::select(vec!["x", "y", ""]));
+    (0_i64..6, 0_i64..3, tag).prop_map(|(from, length, tag)| {
+        let times = TimeRange::new(Timestamp::from_nanos(from), Timestamp::from_nanos(from + length));
+        let tags = tag.into_iter().map(|value| TagTest::is("a", value)).collect();
+        Tombstone::new(Sequence::new(1_000), &Delete { tables: vec![], times, tags })
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_delete_takes_the_same_rows_before_their_fields_are_put_into_order_and_after(
+        batches in proptest::collection::vec(rows(), 1..20),
+        deletes in proptest::collection::vec(delete(), 0..4),
+    ) {
+        let (schema, index) = table();
+        let mut memtable = Memtable::default();
+        for (number, rows) in batches.iter().enumerate() {
+            memtable.append(Sequence::new(number as u64 + 1), &batch(&schema, &index, rows), None);
+        }
+        let deletes: Tombstones = deletes.into_iter().map(Arc::new).collect();
+        let before = OrderedRows::of(std::iter::once(&memtable), &index, RowFilter::ALL).unwrap();
+        let before = before.without(&deletes, &schema).unwrap().into_rows(&schema).unwrap();
+        let after = sorted([&memtable], &schema, &index, RowFilter::ALL).unwrap();
+        let after = after.without(&deletes, &schema).unwrap();
+        prop_assert_eq!(format!("{before:?}"), format!("{after:?}"));
+    }
+}
+
 #[test]
 fn many_small_chunks_become_few_and_keep_their_rows_in_order() {
     let (schema, index) = table();
@@ -158,7 +201,7 @@ fn many_small_chunks_become_few_and_keep_their_rows_in_order() {
     assert!(memtable.chunks().len() < 50, "{} chunks", memtable.chunks().len());
     assert_eq!(memtable.rows(), 5_000);
     assert_eq!(memtable.sequences().unwrap().max, Sequence::new(5_000));
-    let sorted = sort_rows(std::iter::once(&memtable), &schema, &index, RowFilter::ALL).unwrap();
+    let sorted = sorted([&memtable], &schema, &index, RowFilter::ALL).unwrap();
     let values = sorted.fields[0].values.as_primitive::<Int64Type>().values().to_vec();
     assert_eq!(values, (4_900..5_000).collect::<Vec<_>>());
 }
@@ -197,7 +240,7 @@ fn a_filter_keeps_only_its_times_and_series() {
         series: &|series| series.tag(0) == Some("y"),
         ..RowFilter::ALL
     };
-    let sorted = sort_rows(std::iter::once(&memtable), &schema, &index, filter).unwrap();
+    let sorted = sorted([&memtable], &schema, &index, filter).unwrap();
     assert_eq!(sorted.times.to_vec(), [10, 13, 16, 19]);
     let tags = sorted.tag_column(0).unwrap();
     assert_eq!(tags.values().as_string::<i32>().iter().collect::<Vec<_>>(), [Some("y")]);
@@ -220,7 +263,7 @@ fn a_sort_that_gets_no_room_copies_nothing() {
     };
     let half = |series: &crate::series::Series| series.tag(0) == Some("x");
     let filter = RowFilter { series: &half, room: &refuse, ..RowFilter::ALL };
-    let error = sort_rows(std::iter::once(&memtable), &schema, &index, filter).unwrap_err();
+    let error = sorted([&memtable], &schema, &index, filter).unwrap_err();
     assert_eq!(error.to_string(), "no room");
     assert!((memtable.bytes() / 4..=memtable.bytes() * 3 / 4).contains(&asked.get()), "half of the rows");
 }

@@ -22,9 +22,13 @@ pub(crate) mod swept;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arrow::buffer::ScalarBuffer;
+
+use crate::error::Result;
 use crate::memtable::SealedMemtable;
 use crate::model::{DataFile, Delete, Sequence, TableSchema, TagTest, TimeRange};
 use crate::rows::SortedRows;
@@ -129,20 +133,31 @@ impl SortedRows {
     /// The rows that none of `tombstones` hides, all of which are younger than the rows.
     ///
     /// # Errors
-    /// Those of [`SortedRows::keep`].
-    pub fn without(self, tombstones: &[Arc<Tombstone>], schema: &TableSchema) -> crate::error::Result<Self> {
-        if tombstones.is_empty() {
-            return Ok(self);
+    /// [`Error::Arrow`](crate::Error::Arrow) when columns are not as long as the times.
+    pub fn without(self, tombstones: &[Arc<Tombstone>], schema: &TableSchema) -> Result<Self> {
+        match self.left(tombstones, schema)? {
+            Some(left) => self.pick(&left),
+            None => Ok(self),
         }
-        self.keep(|key, times| {
+    }
+
+    /// Where the rows stand that none of `tombstones` hides; `None` when they are all.
+    pub(crate) fn left(
+        &self,
+        tombstones: &[Arc<Tombstone>],
+        schema: &TableSchema,
+    ) -> Result<Option<ScalarBuffer<u32>>> {
+        if tombstones.is_empty() {
+            return Ok(None);
+        }
+        self.positions(|key, times| {
             let covering = tombstones.iter().filter(|tombstone| tombstone.covers_series(schema, key));
             let mut kept: Vec<_> = std::iter::once(0..times.len()).collect();
             for tombstone in covering {
                 let from = times.partition_point(|time| *time < tombstone.times.min.nanos());
                 let to = from.max(times.partition_point(|time| *time <= tombstone.times.max.nanos()));
-                let cut = |range: std::ops::Range<usize>| {
-                    [range.start..range.end.min(from), range.start.max(to)..range.end]
-                };
+                let cut =
+                    |range: Range<usize>| [range.start..range.end.min(from), range.start.max(to)..range.end];
                 kept = kept.into_iter().flat_map(cut).filter(|range| !range.is_empty()).collect();
             }
             kept

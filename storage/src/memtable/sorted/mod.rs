@@ -22,6 +22,7 @@ use crate::error::Result;
 use crate::model::{ColumnId, FieldColumn, FieldSchema, TableSchema, TimeRange};
 use crate::rows::SortedRows;
 use crate::series::{Series, SeriesIndex};
+use crate::tombstone::Tombstone;
 
 /// Which rows are wanted. It may keep rows that the caller must still filter, never drop a wanted one.
 #[derive(Clone, Copy)]
@@ -37,19 +38,6 @@ pub struct RowFilter<'a> {
 impl RowFilter<'static> {
     /// Keeps every row.
     pub const ALL: Self = Self { times: TimeRange::ALL, series: &|_| true, room: &|_| Ok(()) };
-}
-
-/// Sorts the rows of `memtables` (oldest first) that pass `filter`, and lets the last write win.
-///
-/// # Errors
-/// Those of [`OrderedRows::of`] and [`OrderedRows::field`].
-pub fn sort_rows<'a>(
-    memtables: impl Iterator<Item = &'a Memtable>,
-    schema: &TableSchema,
-    index: &SeriesIndex,
-    filter: RowFilter<'_>,
-) -> Result<SortedRows> {
-    OrderedRows::of(memtables, index, filter)?.into_rows(schema)
 }
 
 /// Rows of memtables whose order is known, and whose fields are put into it one by one: whoever needs one after the
@@ -82,6 +70,18 @@ impl OrderedRows {
             .collect();
         let (rows, places) = order::order(&chunks, index, filter)?;
         Ok(Self { chunks, rows, places, pool: PagePool::default() })
+    }
+
+    /// Those that none of `tombstones` hides, all of which are younger than the rows.
+    ///
+    /// # Errors
+    /// [`Error::LimitExceeded`](crate::Error::LimitExceeded) when there are 4 billion rows.
+    pub fn without(mut self, tombstones: &[Arc<Tombstone>], schema: &TableSchema) -> Result<Self> {
+        if let Some(left) = self.rows.left(tombstones, schema)? {
+            self.rows = self.rows.pick(&left)?;
+            self.places.keep(&left);
+        }
+        Ok(self)
     }
 
     /// The series and the times, without fields.

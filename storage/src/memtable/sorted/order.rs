@@ -101,6 +101,26 @@ impl Places {
         self.points
     }
 
+    /// Only the points at these places stay, and close up.
+    pub(super) fn keep(&mut self, stay: &[u32]) {
+        let mut closed_up = vec![NO_PLACE; self.points];
+        for (place, before) in (0..).zip(stay) {
+            if let Some(closed_up) = closed_up.get_mut(*before as usize) {
+                *closed_up = place;
+            }
+        }
+        self.move_to(&closed_up, stay.len());
+    }
+
+    /// Moves each place to where `moved` says; there are so many afterwards.
+    fn move_to(&mut self, moved: &[u32], points: usize) {
+        for place in &mut self.of_rows {
+            // What is not there has no place.
+            *place = moved.get(*place as usize).copied().unwrap_or(NO_PLACE);
+        }
+        self.points = points;
+    }
+
     /// The places of the rows of each chunk.
     pub(super) fn of<'a>(&'a self, chunks: &'a [Arc<Chunk>]) -> impl Iterator<Item = (&'a Chunk, &'a [u32])> {
         let mut rest = self.of_rows.as_slice();
@@ -156,11 +176,7 @@ impl Order {
             }
             *end = place_of(points);
         }
-        for place in &mut self.places.of_rows {
-            // What is not there has no place.
-            *place = settled.get(*place as usize).copied().unwrap_or(NO_PLACE);
-        }
-        self.places.points = points;
+        self.places.move_to(settled, points);
     }
 }
 
