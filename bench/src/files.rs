@@ -63,8 +63,27 @@ impl Cost {
         Ok(done)
     }
 
-    fn per_million(&self, rows: f64) -> String {
-        format!("{:.3} ({:.1} s)", self.cpu.as_secs_f64() / rows * 1e6, self.wall.as_secs_f64())
+    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+    fn per_million(&self, rows: usize) -> String {
+        format!("{:.3} ({:.1} s)", self.cpu.as_secs_f64() / rows as f64 * 1e6, self.wall.as_secs_f64())
+    }
+}
+
+/// The flushes of some rows.
+#[derive(Debug, Default)]
+struct Flushes {
+    cost: Cost,
+    rows: usize,
+}
+
+impl Flushes {
+    fn add(&mut self, node: &Node, rows: usize) -> Result<()> {
+        self.rows += rows;
+        self.cost.of(|| node.flush())
+    }
+
+    fn per_million(&self) -> String {
+        format!("{}, {} rows", self.cost.per_million(self.rows), self.rows)
     }
 }
 
@@ -79,19 +98,24 @@ pub fn measure(set: Set, scales: bool) -> Result<()> {
     if scales {
         node.declare_scales()?;
     }
-    let (mut write, mut flush, mut merge) = (Cost::default(), Cost::default(), Cost::default());
-    let mut rows = 0;
+    let (mut write, mut merge) = (Cost::default(), Cost::default());
+    // What a series costs once is in the first flush, at the latest when every series has had a row.
+    let (mut new, mut known) = (Flushes::default(), Flushes::default());
+    let (mut rows, mut flushed_rows) = (0, 0);
     let mut data = fleet.rounds();
     for _ in (0..rounds).step_by(ROUNDS_AT_ONCE as usize) {
         let bodies = data.bodies(ROUNDS_AT_ONCE, LINES_PER_BODY);
         for part in bodies.chunks(16) {
             rows += write.of(|| node.write(part, 2))?;
             if node.engine().memory_bytes() >= FLUSH_BYTES {
-                flush.of(|| node.flush())?;
+                let flushes = if flushed_rows < fleet.devices as usize { &mut new } else { &mut known };
+                flushes.add(&node, rows - flushed_rows)?;
+                flushed_rows = rows;
             }
         }
     }
-    flush.of(|| node.flush())?;
+    known.add(&node, rows - flushed_rows)?;
+    let flush = Cost { cpu: new.cost.cpu + known.cost.cpu, wall: new.cost.wall + known.cost.wall };
     let files = |node: &Node| node.table().map(|(_, view)| view.files.clone()).unwrap_or_default();
     let (flushed, flushed_bytes) = (files(&node).len(), files(&node).iter().map(|f| f.bytes).sum::<u64>());
     let merges = merge.of(|| Ok(node.runtime().block_on(node.engine().compact(true))?))?;
@@ -104,9 +128,11 @@ pub fn measure(set: Set, scales: bool) -> Result<()> {
     let floats = if scales { "decimals" } else { "doubles" };
     println!("\n## {set:?}, floats are {floats}: {rows} rows of {} series\n", fleet.devices);
     println!("| what | processor s per million rows (wall) |\n|---|---|");
-    println!("| write, 2 connections, acknowledged | {} |", write.per_million(count));
-    println!("| flush | {} |", flush.per_million(count));
-    println!("| compaction, {merges} merges | {} |", merge.per_million(count));
+    println!("| write, 2 connections, acknowledged | {} |", write.per_million(rows));
+    println!("| flush | {} |", flush.per_million(rows));
+    println!("| of it with series that are new | {} |", new.per_million());
+    println!("| of it of known series | {} |", known.per_million());
+    println!("| compaction, {merges} merges | {} |", merge.per_million(rows));
     println!("\n| what | |\n|---|---|");
     println!("| files, flushed | {flushed}, {:.2} B/row |", per_row(flushed_bytes));
     println!("| files, merged | {}, {:.2} B/row |", live.len(), per_row(live_bytes));

@@ -319,6 +319,7 @@ impl State {
     async fn publish(&mut self, shared: &Arc<Shared>) -> Result<()> {
         let mut result = Ok(());
         let mut waiting = HashSet::new();
+        let mut has_removed = false;
         for round in &mut self.rounds {
             let mut left = Vec::new();
             for (table, set) in std::mem::take(&mut round.sets) {
@@ -334,6 +335,7 @@ impl State {
                 }
                 match publish::publish(shared, staged).await {
                     Ok(()) => {
+                        has_removed = true;
                         self.replaced.extend(staged.files.iter().cloned());
                         shared.compact_wanted.notify_one();
                     }
@@ -346,7 +348,7 @@ impl State {
             }
             round.sets = left;
         }
-        result
+        if has_removed { result.and(StagingArea::new(shared).sync()) } else { result }
     }
 
     /// Removes staged files that nothing reads any more.

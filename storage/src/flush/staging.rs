@@ -100,19 +100,25 @@ impl<'a> StagingArea<'a> {
         for name in names.iter().filter(|name| !manifest::is_name(name) && !kept.contains(name.as_str())) {
             self.disk().remove(&self.folder.join(name))?;
         }
-        self.disk().sync_folder(&self.folder)?;
+        self.sync()?;
         Ok(sets)
     }
 
     /// Forgets a set that is in its table, with the runs that it was gathered from: from now on its files are leftovers.
+    /// Should the manifest come back with a power cut, the table says that it is published.
     pub(super) fn remove_manifest(&self, set: &StagedSet) -> Result<()> {
         for name in set.manifests_up_to_its_own() {
             match self.disk().remove(&self.folder.join(name)) {
-                // An earlier try has removed it, and failed to sync that.
+                // An earlier try has removed it, and failed at another one.
                 Err(error) if error.io_kind() != Some(ErrorKind::NotFound) => return Err(error),
                 Ok(()) | Err(_) => {}
             }
         }
+        Ok(())
+    }
+
+    /// Makes durable what was removed.
+    pub(super) fn sync(&self) -> Result<()> {
         self.disk().sync_folder(&self.folder)
     }
 
@@ -193,7 +199,7 @@ impl<'a> StagingArea<'a> {
         match self.disk().remove(&self.folder.join(manifest.name())) {
             Err(error) if error.io_kind() == Some(ErrorKind::NotFound) => Ok(()),
             Err(error) => Err(error),
-            Ok(()) => self.disk().sync_folder(&self.folder),
+            Ok(()) => self.sync(),
         }
     }
 
@@ -209,7 +215,7 @@ impl<'a> StagingArea<'a> {
         file.write_at(0, &bytes)?;
         file.sync()?;
         disk.rename(&fresh, &self.folder.join(name))?;
-        disk.sync_folder(&self.folder)
+        self.sync()
     }
 }
 

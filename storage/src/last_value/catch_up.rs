@@ -135,6 +135,7 @@ pub(super) fn catch_up(
     let Some(_turn) = turn else { return Ok(Reached::Behind) };
     let last_values = &shared.last_values;
     load(shared, followed)?;
+    last_values.keep_bound();
     let Some(view) = shared.view.snapshot().table(followed.table).cloned() else { return Ok(Reached::View) };
     // Looked up after the view, so it knows every column of its rows.
     let schema = shared.schema(followed.table)?;
@@ -157,7 +158,6 @@ pub(super) fn catch_up(
     }
     fold.memory()?;
     fold.finish();
-    last_values.keep_bound();
     Ok(if followed.state.read().is_kept { Reached::View } else { Reached::NotKept })
 }
 
@@ -178,6 +178,7 @@ fn forget_deleted(followed: &Followed, view: &TableView, schema: &TableSchema) {
     if is_hit {
         state.position = Position::default();
         state.resets += 1;
+        followed.account(&state);
     }
     state.position.deleted = known.max(last_delete(view));
 }
@@ -197,6 +198,7 @@ pub(super) fn load(shared: &Shared, followed: &Followed) -> Result<()> {
         state.values = values;
         state.saved = position.clone();
         state.position = position;
+        followed.account(&state);
     }
     state.is_loaded = true;
     Ok(())
@@ -296,7 +298,7 @@ impl Fold<'_> {
                 return Ok(false);
             }
             fold(&mut state.values)?;
-            self.followed.bytes.store(state.values.bytes(), Ordering::Relaxed);
+            self.followed.account(&state);
         }
         self.shared.last_values.keep_bound();
         Ok(self.followed.state.read().is_kept)

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::catch_up::catch_up;
 use super::position::Position;
@@ -49,7 +48,7 @@ fn erase_table(shared: &Shared, followed: &Followed, erased: &mut Erased) -> Res
             state.values = TableValues::default();
             state.position = Position { deleted: state.position.deleted, ..Position::default() };
             state.resets += 1;
-            followed.bytes.store(0, Ordering::Relaxed);
+            followed.account(&state);
         }
         state.saved = Position::default();
         (bytes.is_some() && !is_stale && state.is_kept && state.is_loaded, is_stale)

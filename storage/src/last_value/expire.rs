@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::Followed;
 use super::catch_up::load;
@@ -63,7 +62,7 @@ fn forget(shared: &Shared, followed: &Followed, times: &[TimeRange]) -> Result<(
         }
         state.resets += 1;
         state.saved = Position::default();
-        followed.bytes.store(state.values.bytes(), Ordering::Relaxed);
+        followed.account(&state);
     }
     shared.last_values.place.remove(followed.table)
 }

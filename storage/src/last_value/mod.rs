@@ -103,6 +103,8 @@ pub(crate) struct LastValues {
     /// The greatest sequence when the engine was opened: what is saved cannot be newer.
     newest: Sequence,
     tables: Mutex<BTreeMap<TableId, Arc<Followed>>>,
+    /// Bytes of memory that all values take.
+    bytes: Arc<AtomicUsize>,
     /// Tables that can only be followed by reading files.
     behind: Mutex<BTreeSet<TableId>>,
     /// Wakes the follower when there are any.
@@ -120,7 +122,9 @@ pub(super) struct Followed {
     /// Held by whoever changes what is saved.
     saving: Mutex<()>,
     state: RwLock<State>,
+    /// Its share of `bytes_of_all`.
     bytes: AtomicUsize,
+    bytes_of_all: Arc<AtomicUsize>,
     /// When it was asked for last.
     asked: Mutex<Option<Instant>>,
 }
@@ -151,6 +155,7 @@ impl LastValues {
             own: format!("{epoch}-"),
             newest,
             tables: Mutex::default(),
+            bytes: Arc::default(),
             behind: Mutex::default(),
             behind_wanted: Notify::new(),
             readers: Semaphore::new(READERS),
@@ -159,7 +164,7 @@ impl LastValues {
 
     /// Bytes of memory that all values take.
     pub(crate) fn bytes(&self) -> usize {
-        self.tables.lock().values().map(|followed| followed.bytes.load(Ordering::Relaxed)).sum()
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// Takes away what `delete` has hit: the values within `times` of the series for which `series` holds. Whoever
@@ -199,7 +204,8 @@ impl LastValues {
 
     fn followed(&self, table: TableId) -> Arc<Followed> {
         let mut tables = self.tables.lock();
-        Arc::clone(tables.entry(table).or_insert_with(|| Arc::new(Followed::new(table))))
+        let new = || Arc::new(Followed::new(table, Arc::clone(&self.bytes)));
+        Arc::clone(tables.entry(table).or_insert_with(new))
     }
 
     /// The tables of which values are kept in memory.
@@ -246,7 +252,7 @@ impl LastValues {
 }
 
 impl Followed {
-    fn new(table: TableId) -> Self {
+    fn new(table: TableId, bytes_of_all: Arc<AtomicUsize>) -> Self {
         let state = State {
             values: TableValues::default(),
             position: Position::default(),
@@ -261,8 +267,17 @@ impl Followed {
             saving: Mutex::default(),
             state: RwLock::new(state),
             bytes: AtomicUsize::new(0),
+            bytes_of_all,
             asked: Mutex::default(),
         }
+    }
+
+    /// Notes what the values take now: to be called before `state` is let go.
+    fn account(&self, state: &State) {
+        let bytes = state.values.bytes();
+        // In this order, so that the sum is never less than nothing.
+        self.bytes_of_all.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes_of_all.fetch_sub(self.bytes.swap(bytes, Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// Whether a delete was applied to the values and to what is saved of them.
@@ -281,7 +296,9 @@ impl Followed {
         state.resets += 1;
         state.values = TableValues::default();
         state.position = Position::default();
-        self.bytes.swap(0, Ordering::Relaxed)
+        let bytes = self.bytes.load(Ordering::Relaxed);
+        self.account(&state);
+        bytes
     }
 
     fn is_due(&self, view: &TableView, own: &str, least_bytes: u64, least_files: usize) -> bool {

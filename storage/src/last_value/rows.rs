@@ -5,7 +5,6 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use arrow::array::{
     ArrayRef, DictionaryArray, Int32Array, StringArray, TimestampNanosecondArray, new_null_array,
@@ -68,7 +67,7 @@ impl LastRows {
         if !self.followed.state.read().values.has_indexes(&positions) {
             let mut state = self.followed.state.write();
             state.values.index(&positions);
-            self.followed.bytes.store(state.values.bytes(), Ordering::Relaxed);
+            self.followed.account(&state);
         }
         let state = self.followed.state.read();
         self.check(&state)?;

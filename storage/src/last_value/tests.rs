@@ -210,6 +210,27 @@ async fn a_table_that_takes_too_much_memory_is_not_kept() {
 }
 
 #[tokio::test]
+async fn values_that_were_saved_take_memory_and_keep_its_bound() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Node::open_with(saving(folder.path())).await;
+    node.write(&[("t", BATCHES[0])]);
+    node.engine.flush().await.unwrap();
+    let saved_bytes = node.engine.last_value_bytes();
+    drop(node);
+    let node = Node::open_with(saving(folder.path())).await;
+    check(&node, "as it was saved").await;
+    assert!((1..=saved_bytes * 2).contains(&node.engine.last_value_bytes()));
+    drop(node);
+    let mut config = saving(folder.path());
+    config.last_values.max_bytes = 100;
+    let node = Node::open_with(config).await;
+    let schema = node.engine.catalog().table("db", "t").unwrap();
+    let view = node.engine.snapshot().table(schema.id).cloned().unwrap();
+    assert!(node.engine.last_values(&schema, &view).await.unwrap().is_none());
+    assert_eq!(node.engine.last_value_bytes(), 0);
+}
+
+#[tokio::test]
 async fn a_test_of_a_tag_finds_the_series_that_came_before_and_after_its_index() {
     let folder = tempfile::tempdir().unwrap();
     let mut node = Node::open_with(saving(folder.path())).await;
