@@ -12,8 +12,8 @@ use storage::clock;
 
 use crate::data::{START_NS, TABLE, device_name};
 use crate::error::Result;
-use crate::files::{peak_memory_kib, processor_time};
 use crate::node::Node;
+use crate::usage::{peak_memory_kib, processor_time};
 
 /// Lines of a body.
 const LINES_PER_BODY: usize = 5_000;

@@ -3,8 +3,8 @@
 /// What failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The machine gave no folder, thread or runtime.
-    #[error("the node could not be started: {0}")]
+    /// The machine gave no folder, file, thread or process.
+    #[error("the machine refused: {0}")]
     Start(#[from] std::io::Error),
     /// The storage engine failed.
     #[error(transparent)]
@@ -32,6 +32,9 @@ pub enum Error {
     /// What was measured is not what is promised.
     #[error("not as promised: {0}")]
     Broken(String),
+    /// A server could not be asked.
+    #[error(transparent)]
+    Http(#[from] reqwest::Error),
     /// A connection's task panicked.
     #[error("a connection ended badly: {0}")]
     Connection(#[from] tokio::task::JoinError),

@@ -13,6 +13,7 @@ use storage::model::DataFile;
 use crate::data::Fleet;
 use crate::error::Result;
 use crate::node::Node;
+use crate::usage::{peak_memory_kib, processor_time};
 
 /// Lines of a body.
 const LINES_PER_BODY: usize = 5_000;
@@ -22,9 +23,6 @@ const ROUNDS_AT_ONCE: u32 = 1;
 
 /// A flush begins when so much is in memory, as by default.
 const FLUSH_BYTES: usize = 64 << 20;
-
-/// Linux counts a process' time in hundredths of a second (`getconf CLK_TCK`).
-const TICK: Duration = Duration::from_millis(10);
 
 /// A set of rows with 5 tags and 4 fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -176,29 +174,4 @@ fn delta_bytes(folder: &Path) -> Result<u64> {
         }
     }
     Ok(bytes)
-}
-
-/// Processor time that the process has used.
-pub(crate) fn processor_time() -> Result<Duration> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    // Fields 14 and 15; the second one is the name in parentheses, which may hold spaces.
-    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
-    let ticks: u32 = fields.skip(11).take(2).filter_map(|field| field.parse::<u32>().ok()).sum();
-    Ok(TICK * ticks)
-}
-
-/// The most memory that the process had, in KiB.
-pub(crate) fn peak_memory_kib() -> Result<u64> {
-    status_kib("VmHWM:")
-}
-
-/// The memory that the process has, in KiB.
-pub(crate) fn resident_memory_kib() -> Result<u64> {
-    status_kib("VmRSS:")
-}
-
-fn status_kib(key: &str) -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix(key));
-    Ok(line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default())
 }

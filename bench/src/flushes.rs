@@ -24,8 +24,8 @@ use storage::engine::EngineConfig;
 use self::report::Report;
 use crate::data::{DATABASE, Fleet, ROUND_NS, ROUNDS_PER_HOUR, START_NS, TABLE, device_name};
 use crate::error::{Error, Result};
-use crate::files::processor_time;
 use crate::node::Node;
+use crate::usage::processor_time;
 
 /// Lines of a body.
 const LINES_PER_BODY: usize = 5_000;

@@ -1,7 +1,7 @@
 //! Busbar's benchmarks: what each stage of a point's way costs, on fixed data.
 //!
-//! Purpose: tell whether a change made a stage faster or slower. What a user gets over the network is for
-//! `loadgen` to say. This crate does not know HTTP, MQTT or rules.
+//! Purpose: tell whether a change made a stage faster or slower, and how Busbar stands beside its [`peers`]. What is
+//! linked here does not know HTTP, MQTT or rules; peers are processes, which `loadgen` writes to.
 //!
 //! ```text
 //! cargo bench -p bench                             all stages, some minutes
@@ -12,6 +12,7 @@
 //! cargo run --release -p bench -- files            cost and size of files, memory; --scales: with decimals
 //! cargo run --release -p bench -- backfill         years of rows, one series after the other
 //! cargo run --release -p bench -- tables           many small tables
+//! cargo run --release -p bench -- peers            beside VictoriaMetrics and InfluxDB
 //! cargo run --release -p bench -- flushes          months of flushes of one table, and what queries pay for them
 //! ```
 //!
@@ -43,9 +44,11 @@ mod error;
 pub mod files;
 pub mod flushes;
 pub mod node;
+pub mod peers;
 mod scale;
 mod stopwatch;
 pub mod tables;
+mod usage;
 
 pub use error::{Error, Result};
 pub use scale::Scale;

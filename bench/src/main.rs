@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use bench::backfill::{self, Load, Way};
 use bench::files::{self, Set};
-use bench::{flushes, tables};
+use bench::{flushes, peers, tables};
 use clap::{Parser, Subcommand};
 
 /// Measures Busbar's storage on fixed data.
@@ -55,6 +55,12 @@ enum Command {
         #[arg(long, default_value_t = 9)]
         flushes: u32,
     },
+    /// Send the same rows to Busbar, VictoriaMetrics and InfluxDB, one after the other, and print what each of them took.
+    ///
+    /// Needs release builds of this workspace's `busbar` and `loadgen` beside this program, and the others' programs.
+    /// Everything listens on loopback and lies in the temporary folder; set TMPDIR to a folder on the disk that matters.
+    /// All sets take two hours.
+    Peers(peers::Options),
     /// Flush one table thousands of times, merging as a running engine does, and print what queries pay for it.
     ///
     /// Ends with 1 when rows are missing, or files of a day or of the table's log are more than is promised. Times are
@@ -80,6 +86,7 @@ fn main() -> ExitCode {
             backfill::measure(Load { way, series, days, runs: !without_runs })
         }
         Command::Tables { tables, flushes } => tables::measure(tables, flushes),
+        Command::Peers(options) => peers::measure(&options),
         Command::Flushes { flushes, flushes_per_day, devices } => {
             flushes::measure(flushes::Load { flushes, flushes_per_day, devices })
         }

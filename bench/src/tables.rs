@@ -11,8 +11,8 @@ use bytes::Bytes;
 
 use crate::data::START_NS;
 use crate::error::Result;
-use crate::files::{peak_memory_kib, processor_time};
 use crate::node::Node;
+use crate::usage::{peak_memory_kib, processor_time};
 
 /// Lines of a body: a second of all tables of the default number.
 const LINES_PER_BODY: usize = 2_000;

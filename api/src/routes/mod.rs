@@ -9,6 +9,7 @@ mod deletes;
 mod envelope;
 mod erasures;
 mod extract;
+mod flushes;
 mod health;
 mod jobs;
 mod lines;

@@ -9,7 +9,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{alerts, backups, databases, deletes, erasures, quarantine, registry, rules, tables};
+use super::{alerts, backups, databases, deletes, erasures, flushes, quarantine, registry, rules, tables};
 use crate::surface::Surface;
 
 #[derive(OpenApi)]
@@ -32,6 +32,7 @@ pub fn router(surface: &Surface, registry: &Arc<Registry>) -> Router {
         .routes(routes!(tables::read, tables::put))
         .routes(routes!(alerts::history))
         .routes(routes!(deletes::create))
+        .routes(routes!(flushes::create))
         .routes(routes!(backups::list, backups::start))
         .routes(routes!(backups::read))
         .routes(routes!(erasures::list, erasures::start))

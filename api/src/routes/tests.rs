@@ -3,6 +3,7 @@
 
 mod databases;
 mod deletes;
+mod flushes;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::{Load, Queries, Written, between};
 use crate::data::{ROUND_NS, START_NS, TABLE};
 use crate::error::{Error, Result};
-use crate::files::{peak_memory_kib, resident_memory_kib};
 use crate::node::Node;
+use crate::usage::{peak_memory_kib, resident_memory_kib};
 
 /// What is promised for files of a day once it has settled.
 const FILES_PER_DAY: usize = 4;

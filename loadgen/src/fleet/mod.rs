@@ -4,6 +4,7 @@
 //! - Paced rows are due by the schedule alone; a slow server makes latencies long, not the schedule.
 //! - With `--prepare`, nothing is encoded after the clock has started.
 
+mod hosts;
 pub mod plan;
 pub mod source;
 pub mod values;
@@ -18,7 +19,7 @@ use crate::target::{MAX_BATCH, Target, parse_tag};
 use crate::terminal;
 use crate::verify::{SqlReader, Verdict, counts};
 use clap::{Args, ValueEnum};
-use plan::{FOUR_FIELDS, Kind, MIXED, Plan, Shape};
+use plan::{FOUR_FIELDS, Kind, MIXED, Plan, Shape, TSBS_CPU};
 use source::FleetSource;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +47,8 @@ pub enum FleetShape {
     Mixed,
     /// One table `probe` with 5 tags and 4 float fields, about 134 bytes a line.
     FourFields,
+    /// One table `cpu` with 10 tags and 10 whole numbers, about 339 bytes a line: the Time Series Benchmark Suite's.
+    TsbsCpu,
 }
 
 /// Options of `loadgen fleet`.
@@ -72,7 +75,8 @@ pub struct FleetArgs {
     pub series: Option<u64>,
 
     /// What is measured: mixed = climate, air_quality, power, motion, lighting; four-fields = the row of
-    /// benchmarks, table probe, 5 tags, 4 floats, about 134 bytes.
+    /// benchmarks, table probe, 5 tags, 4 floats, about 134 bytes; tsbs-cpu = the hosts of the Time Series Benchmark
+    /// Suite, table cpu, 10 tags, 10 whole numbers, about 339 bytes.
     #[arg(long, value_enum, default_value_t = FleetShape::Mixed, help_heading = "Fleet")]
     pub shape: FleetShape,
 
@@ -84,6 +88,14 @@ pub struct FleetArgs {
     /// one database at the same time need one each, so that their read-backs do not count each other.
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = parse_tag, help_heading = "Fleet")]
     pub tags: Vec<(String, String)>,
+
+    /// What the names of tables begin with: two fleets of one shape in one database then have tables of their own.
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true, help_heading = "Fleet")]
+    pub table_prefix: String,
+
+    /// Devices come in another order each round, as when each connects by itself; for shapes of one table.
+    #[arg(long, help_heading = "Fleet")]
+    pub shuffle: bool,
 
     /// Rows per second over all connections; 0 = as fast as possible.
     #[arg(long, default_value_t = 1_000, value_name = "ROWS_PER_S", value_parser = clap::value_parser!(u64).range(..=1_000_000_000), help_heading = "Pace")]
@@ -183,7 +195,12 @@ fn shape(args: &FleetArgs) -> Result<Shape, LoadError> {
     let kinds: &'static [Kind] = match args.shape {
         FleetShape::Mixed => &MIXED,
         FleetShape::FourFields => &FOUR_FIELDS,
+        FleetShape::TsbsCpu => &TSBS_CPU,
     };
+    if args.shuffle && kinds.len() > 1 {
+        let reason = "--shuffle is for shapes of one table: give --shape four-fields or tsbs-cpu";
+        return Err(LoadError::Options(reason.to_owned()));
+    }
     let batch_rows = match args.target.batch {
         None if args.rate > 0 => (args.rate / BATCHES_PER_SECOND).clamp(1, args.target.batch_lines() as u64),
         _ => args.target.batch_lines() as u64,
@@ -198,6 +215,8 @@ fn shape(args: &FleetArgs) -> Result<Shape, LoadError> {
         series: args.series,
         seed: args.seed,
         tags: args.tags.clone(),
+        table_prefix: args.table_prefix.clone(),
+        shuffle: args.shuffle,
         start_ns: match &args.start {
             Some(text) => read_utc(text).map_err(LoadError::Options)?,
             // Whole microseconds: what the coarsest reader of the files can tell apart.

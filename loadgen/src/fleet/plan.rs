@@ -1,10 +1,11 @@
 //! Which devices there are, and which row is whose.
 //!
-//! Rows are numbered from 0. Row `r` is of device `r % devices`, at `start + r * step`. So every row has
-//! its own time, a batch (a run of row numbers) owns a range of time, and any connection can encode any
-//! batch without asking another one.
+//! Rows are numbered from 0. Row `r` is of device `r % devices`, or of another one of its round when rounds are
+//! shuffled, at `start + r * step`. So every row has its own time, a batch (a run of row numbers) owns a range of time,
+//! and any connection can encode any batch without asking another one.
 
 use crate::error::LoadError;
+use crate::fleet::hosts;
 use crate::fleet::values::{self, mix};
 use crate::protocol::line_protocol;
 use std::ops::Range;
@@ -27,12 +28,16 @@ pub enum Kind {
     Lighting,
     /// temp, rh, co2, power: the row of benchmarks
     Probe,
+    /// Ten whole numbers of a computer: the row of the Time Series Benchmark Suite, "cpu-only"
+    Cpu,
 }
 
 /// The kinds of a mixed fleet, in the order in which a room gets them.
 pub const MIXED: [Kind; 5] = [Kind::Climate, Kind::AirQuality, Kind::Power, Kind::Motion, Kind::Lighting];
 /// The kind of `--shape four-fields`.
 pub const FOUR_FIELDS: [Kind; 1] = [Kind::Probe];
+/// The kind of `--shape tsbs-cpu`.
+pub const TSBS_CPU: [Kind; 1] = [Kind::Cpu];
 
 impl Kind {
     /// Its table.
@@ -45,6 +50,7 @@ impl Kind {
             Self::Motion => "motion",
             Self::Lighting => "lighting",
             Self::Probe => "probe",
+            Self::Cpu => "cpu",
         }
     }
 }
@@ -68,6 +74,10 @@ pub struct Shape {
     pub seed: u64,
     /// Tags on every row, besides building, floor, room and device.
     pub tags: Vec<(String, String)>,
+    /// What the names of tables begin with.
+    pub table_prefix: String,
+    /// Whether the devices of each round come in another order.
+    pub shuffle: bool,
     /// Time of row 0.
     pub start_ns: i64,
     /// Between two rows, at least 1.
@@ -169,6 +179,12 @@ impl Plan {
         batches.start.saturating_mul(self.shape.batch_rows).min(total)..end.min(total)
     }
 
+    /// The name of a kind's table.
+    #[must_use]
+    pub fn table(&self, kind: Kind) -> String {
+        format!("{}{}", self.shape.table_prefix, kind.table())
+    }
+
     /// How many of these rows are of this kind.
     #[must_use]
     pub fn rows_of(&self, kind: Kind, rows: Range<u64>) -> u64 {
@@ -183,8 +199,15 @@ impl Plan {
 
     /// Appends the lines of these rows.
     pub fn push_lines(&self, rows: Range<u64>, buffer: &mut Vec<u8>) {
+        let seed = self.shape.shuffle.then_some(self.shape.seed);
+        let mut begun = None;
         for row in rows {
-            let device = row % self.devices;
+            let (number, place) = (row / self.devices, row % self.devices);
+            let round = match begun {
+                Some(round) if place != 0 => round,
+                _ => *begun.insert(Round::new(seed, number, self.devices)),
+            };
+            let device = round.device(place);
             let time_ns = self.time_ns(row);
             buffer.extend_from_slice(self.head(device));
             buffer.push(b' ');
@@ -214,6 +237,27 @@ impl Plan {
     }
 
     fn push_head(&mut self, device: u64) -> Result<(), LoadError> {
+        let kind = self.kind(device);
+        let mut tags = match kind {
+            Kind::Cpu => hosts::tags(self.shape.seed, device),
+            _ => self.place_tags(device, kind),
+        };
+        tags.extend(self.shape.tags.iter().cloned());
+        if kind != Kind::Cpu {
+            // Sorted, as clients are advised to send them. The suite's are not.
+            tags.sort();
+        }
+        let tags: Vec<_> = tags.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        self.heads.extend_from_slice(line_protocol::series(&self.table(kind), &tags)?.as_bytes());
+        let end = u32::try_from(self.heads.len()).map_err(|_| {
+            LoadError::Options("the names of all devices exceed 4 GiB: shorten --tag".to_owned())
+        })?;
+        self.head_ends.push(end);
+        Ok(())
+    }
+
+    /// Where a device of a building is.
+    fn place_tags(&self, device: u64, kind: Kind) -> Vec<(String, String)> {
         let shape = &self.shape;
         let room = self.room(device);
         let floor = room / shape.rooms;
@@ -225,21 +269,48 @@ impl Plan {
             ("floor".to_owned(), format!("f-{floor:02}")),
             ("room".to_owned(), format!("r-{floor:02}{room:02}")),
         ];
-        let kind = self.kind(device);
         if kind == Kind::Probe {
             tags.push(("sensor".to_owned(), format!("s-{:02}", device % 4)));
         }
-        tags.extend(shape.tags.iter().cloned());
-        // Sorted, as clients are advised to send them.
-        tags.sort();
-        let tags: Vec<_> = tags.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-        self.heads.extend_from_slice(line_protocol::series(kind.table(), &tags)?.as_bytes());
-        let end = u32::try_from(self.heads.len()).map_err(|_| {
-            LoadError::Options("the names of all devices exceed 4 GiB: shorten --tag".to_owned())
-        })?;
-        self.head_ends.push(end);
-        Ok(())
+        tags
     }
+}
+
+/// The order of the devices in one round.
+#[derive(Debug, Clone, Copy)]
+struct Round {
+    devices: u64,
+    /// Without a common divisor with `devices`, so that no device comes twice.
+    step: u64,
+    first: u64,
+}
+
+impl Round {
+    /// Round `number`; without a seed the devices come as they are numbered.
+    fn new(seed: Option<u64>, number: u64, devices: u64) -> Self {
+        let Some(seed) = seed else { return Self { devices, step: 1, first: 0 } };
+        let chance = mix(seed, number);
+        let steps = (0..).map(|more: u64| chance.wrapping_add(more) % devices.max(1));
+        let step = steps.take(STEPS_TRIED).find(|step| greatest_common_divisor(*step, devices) == 1);
+        Self { devices, step: step.unwrap_or(1), first: mix(chance, number) % devices.max(1) }
+    }
+
+    /// The device at a place of the round.
+    fn device(self, place: u64) -> u64 {
+        let device = (u128::from(place) * u128::from(self.step) + u128::from(self.first))
+            % u128::from(self.devices.max(1));
+        u64::try_from(device).unwrap_or_default()
+    }
+}
+
+/// Far more than any number needs whose devices are [`MAX_DEVICES`] at most.
+const STEPS_TRIED: usize = 1_000;
+
+fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ struct Found {
 
 /// Reads one table and compares.
 pub async fn compare(reader: &SqlReader, sent: &Sent<'_>, kind: Kind) -> Result<TableVerdict, LoadError> {
-    let mut verdict = TableVerdict { table: kind.table().to_owned(), ..TableVerdict::default() };
+    let mut verdict = TableVerdict { table: sent.plan.table(kind), ..TableVerdict::default() };
     let batches_per_query = (ROWS_PER_QUERY / sent.plan.batch_rows()).max(1);
     let mut from = 0;
     while from < sent.batches {
@@ -87,7 +87,7 @@ impl Sent<'_> {
         let last_ns = self.plan.time_ns(rows.end.saturating_sub(1));
         let sql = format!(
             "SELECT count(*) AS n, count(DISTINCT time) AS d FROM {} WHERE {}",
-            identifier(kind.table()),
+            identifier(&self.plan.table(kind)),
             scope(self.plan.time_ns(rows.start), last_ns, self.plan.tags()),
         );
         let row = reader.row(&sql).await?;

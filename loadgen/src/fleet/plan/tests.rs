@@ -7,10 +7,11 @@
 )]
 
 use super::*;
+use influxdb_line_protocol::FieldValue;
 use std::collections::BTreeSet;
 
-fn plan(kinds: &'static [Kind], devices: u64, series: Option<u64>, total_rows: u64) -> Plan {
-    Plan::new(Shape {
+fn shape(kinds: &'static [Kind], devices: u64, series: Option<u64>, total_rows: u64) -> Shape {
+    Shape {
         kinds,
         buildings: 2,
         floors: 2,
@@ -19,12 +20,17 @@ fn plan(kinds: &'static [Kind], devices: u64, series: Option<u64>, total_rows: u
         series,
         seed: 7,
         tags: vec![],
+        table_prefix: String::new(),
+        shuffle: false,
         start_ns: 1_700_000_000_000_000_000,
         step_ns: 1_000,
         batch_rows: 10,
         total_rows: Some(total_rows),
-    })
-    .unwrap()
+    }
+}
+
+fn plan(kinds: &'static [Kind], devices: u64, series: Option<u64>, total_rows: u64) -> Plan {
+    Plan::new(shape(kinds, devices, series, total_rows)).unwrap()
 }
 
 fn lines(plan: &Plan, rows: Range<u64>) -> Vec<String> {
@@ -86,4 +92,42 @@ fn the_last_batch_is_short_and_none_follows() {
     assert_eq!(plan.total_batches(), Some(3));
     assert_eq!(plan.rows_in(2..3), 20..25);
     assert_eq!(plan.rows_in(3..4), 25..25);
+}
+
+#[test]
+fn a_line_of_the_benchmark_suite_has_about_339_bytes_ten_tags_and_ten_whole_numbers() {
+    let plan = plan(&TSBS_CPU, 5, Some(100), 1_000);
+    let written = lines(&plan, 0..1_000);
+    let mean = written.iter().map(|line| line.len() + 1).sum::<usize>() / written.len();
+    assert!((330..=350).contains(&mean), "{mean}: {}", written[0]);
+    for line in influxdb_line_protocol::parse_lines(&written.join("\n")) {
+        let line = line.unwrap();
+        assert_eq!(line.series.tag_set.unwrap().len(), 10);
+        assert_eq!(line.field_set.len(), 10);
+        let is_percent = |value: &FieldValue<'_>| matches!(value, FieldValue::I64(0..=100));
+        assert!(line.field_set.iter().all(|(_, value)| is_percent(value)), "{:?}", line.field_set);
+    }
+}
+
+#[test]
+fn a_shuffled_round_has_every_device_once_in_an_order_of_its_own() {
+    let shape = Shape { shuffle: true, ..shape(&FOUR_FIELDS, 5, Some(90), 270) };
+    let plan = Plan::new(shape).unwrap();
+    let written = lines(&plan, 0..270);
+    let series: Vec<&str> = written.iter().map(|line| line.split(' ').next().unwrap()).collect();
+    let rounds: Vec<&[&str]> = series.chunks(90).collect();
+    for (number, round) in rounds.iter().enumerate() {
+        assert_eq!(round.iter().collect::<BTreeSet<_>>().len(), 90);
+        assert!(rounds[..number].iter().all(|before| before != round), "round {number}");
+    }
+    // Whatever the cut.
+    assert_eq!(lines(&plan, 95..200), written[95..200]);
+}
+
+#[test]
+fn a_prefix_gives_a_fleet_a_table_of_its_own() {
+    let shape = Shape { table_prefix: "warm_".to_owned(), ..shape(&FOUR_FIELDS, 1, None, 10) };
+    let plan = Plan::new(shape).unwrap();
+    assert_eq!(plan.table(Kind::Probe), "warm_probe");
+    assert!(lines(&plan, 0..10).iter().all(|line| line.starts_with("warm_probe,")));
 }
