@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
 use storage::clock;
+use sysinfo::{Pid, ProcessesToUpdate, Signal, System};
 
 use crate::error::{Error, Result};
 use crate::usage::Usage;
@@ -61,8 +61,11 @@ impl Process {
 
     /// Asks it to end, and gives the processor time that it has used in its life.
     pub(super) async fn stop(mut self) -> Result<Duration> {
-        let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        kill_process(id.ok_or_else(no_id)?, Signal::TERM).map_err(std::io::Error::from)?;
+        let (id, mut system) = (Pid::from_u32(self.child.id()), System::new());
+        system.refresh_processes(ProcessesToUpdate::Some(&[id]), false);
+        if system.process(id).and_then(|process| process.kill_with(Signal::Term)) != Some(true) {
+            return Err(Error::Broken("a server could not be asked to end".to_owned()));
+        }
         let begun = clock::instant();
         while !self.usage.has_ended()? {
             if clock::instant().duration_since(begun) > ENDING {
@@ -82,8 +85,4 @@ impl Drop for Process {
         let _ended = self.child.kill();
         let _waited = self.child.wait();
     }
-}
-
-fn no_id() -> Error {
-    Error::Broken("a process without an id".to_owned())
 }
