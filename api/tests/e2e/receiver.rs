@@ -70,10 +70,9 @@ impl Receiver {
 
 async fn keep(State(kept): State<Arc<Kept>>, headers: HeaderMap, Json(body): Json<Value>) {
     let key = headers["idempotency-key"].to_str().unwrap().to_owned();
-    let distinct = {
-        let mut requests = kept.requests.lock();
-        requests.push((key, body));
-        requests.iter().map(|(key, _)| key).collect::<std::collections::BTreeSet<_>>().len()
-    };
+    let mut requests = kept.requests.lock();
+    requests.push((key, body));
+    let distinct = requests.iter().map(|(key, _)| key).collect::<std::collections::BTreeSet<_>>().len();
+    // Under the lock: of two requests at a time the one that counted less must not be the last to say so.
     kept.distinct.send_replace(distinct);
 }

@@ -127,7 +127,7 @@ impl Report {
             "{processors} processors ({processor}), {memory} GiB; client and server share them. Medians of {} runs, and in \
              parentheses the least and the greatest. \"CPU\" is processor seconds of the server per million rows, warm, \
              until everything is written and the server has ended; \"until acknowledged\" is the part of it up to the last \
-             acknowledgement; \"cold\" is the same rows before, in another table. \"Times\" is {}'s CPU divided by this one. \
+             acknowledgement; \"cold\" is the same rows before, in another table. \"Times\" is the CPU of {} divided by this one. \
              \"Disk\" is the bytes per row of both passes, not merged.",
             self.runs,
             COMPARED_WITH.name()

@@ -82,7 +82,9 @@ impl Server {
         let said =
             Command::new(program).arg(argument).output().map_err(|error| cannot_run(program, &error))?;
         let text = [said.stdout, said.stderr].concat();
-        Ok(String::from_utf8_lossy(&text).lines().next().unwrap_or_default().trim().to_owned())
+        let text = String::from_utf8_lossy(&text);
+        let first = text.lines().map(str::trim).find(|line| !line.is_empty());
+        Ok(first.unwrap_or("it does not tell its version").to_owned())
     }
 
     /// Starts it in `folder`, and waits until it answers.
@@ -112,9 +114,9 @@ impl Server {
                 command.arg("serve").arg("--data-dir").arg(folder.join("data"));
                 command.args(["--http-addr", &address, "--mqtt-addr", "127.0.0.1:0"]);
                 // What the shell has set for another one is not for this one.
-                let inherited =
-                    std::env::vars().map(|(name, _)| name).filter(|name| name.starts_with("BUSBAR"));
-                inherited.for_each(|name| drop(command.env_remove(name)));
+                for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("BUSBAR")) {
+                    command.env_remove(name);
+                }
             }
             Self::VictoriaMetrics => {
                 let data = folder.join("data");
