@@ -59,7 +59,7 @@ enum Command {
     ///
     /// Needs release builds of this workspace's `busbar` and `loadgen` beside this program, and the others' programs.
     /// Everything listens on loopback and lies in the temporary folder; set TMPDIR to a folder on the disk that matters.
-    /// All sets take two hours.
+    /// All sets take hours.
     Peers(peers::Options),
     /// Flush one table thousands of times, merging as a running engine does, and print what queries pay for it.
     ///

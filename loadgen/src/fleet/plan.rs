@@ -295,11 +295,9 @@ impl Round {
         Self { devices, step: step.unwrap_or(1), first: mix(chance, number) % devices.max(1) }
     }
 
-    /// The device at a place of the round.
+    /// The device at a place of the round: both numbers are below [`MAX_DEVICES`], so their product fits.
     fn device(self, place: u64) -> u64 {
-        let device = (u128::from(place) * u128::from(self.step) + u128::from(self.first))
-            % u128::from(self.devices.max(1));
-        u64::try_from(device).unwrap_or_default()
+        (place * self.step + self.first) % self.devices
     }
 }
 
