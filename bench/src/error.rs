@@ -32,6 +32,9 @@ pub enum Error {
     /// What was measured is not what is promised.
     #[error("not as promised: {0}")]
     Broken(String),
+    /// A server or its client cannot be run, or did not do what it was asked for.
+    #[error("{0}")]
+    Peer(String),
     /// A server could not be asked.
     #[error(transparent)]
     Http(#[from] reqwest::Error),

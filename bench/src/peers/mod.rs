@@ -128,5 +128,5 @@ fn beside(name: &str) -> Result<PathBuf> {
         return Ok(path);
     }
     let build = "cargo build --release -p api -p loadgen";
-    Err(Error::Broken(format!("{} is missing: run `{build}`", path.display())))
+    Err(Error::Peer(format!("{} is missing: run `{build}`", path.display())))
 }

@@ -77,7 +77,7 @@ fn bars(report: &Report, set: &str, figure: fn(&Outcome) -> f64) -> Vec<Bar> {
 /// Bars beside each other, from the top, each with its value.
 fn plot(title: &str, bars: &[Bar]) -> Result<String> {
     let mut svg = String::new();
-    draw(title, bars, &mut svg).map_err(|error| Error::Broken(format!("a plot cannot be drawn: {error}")))?;
+    draw(title, bars, &mut svg).map_err(|error| Error::Peer(format!("a plot cannot be drawn: {error}")))?;
     Ok(svg)
 }
 

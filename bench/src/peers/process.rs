@@ -64,12 +64,12 @@ impl Process {
         let (id, mut system) = (Pid::from_u32(self.child.id()), System::new());
         system.refresh_processes(ProcessesToUpdate::Some(&[id]), false);
         if system.process(id).and_then(|process| process.kill_with(Signal::Term)) != Some(true) {
-            return Err(Error::Broken("a server could not be asked to end".to_owned()));
+            return Err(Error::Peer("a server could not be asked to end".to_owned()));
         }
         let begun = clock::instant();
         while !self.usage.has_ended()? {
             if clock::instant().duration_since(begun) > ENDING {
-                return Err(Error::Broken(format!("a server did not end within {} s", ENDING.as_secs())));
+                return Err(Error::Peer(format!("a server did not end within {} s", ENDING.as_secs())));
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }

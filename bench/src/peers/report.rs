@@ -99,7 +99,7 @@ impl Report {
 
     /// For machines: every run.
     pub(super) fn json(&self) -> Result<Vec<u8>> {
-        serde_json::to_vec_pretty(self).map_err(|error| Error::Broken(error.to_string()))
+        serde_json::to_vec_pretty(self).map_err(|error| Error::Peer(error.to_string()))
     }
 
     /// For people who read text.

@@ -122,12 +122,12 @@ async fn pass(case: Case, programs: &Programs, url: &str, prefix: &str, folder: 
     let said = command.stdin(Stdio::null()).kill_on_drop(true).output().await?;
     let failed = || {
         let text = String::from_utf8_lossy(&said.stderr);
-        Error::Broken(format!("loadgen ended with {}: {}", said.status, text.trim()))
+        Error::Peer(format!("loadgen ended with {}: {}", said.status, text.trim()))
     };
     let Ok(bytes) = std::fs::read(&report) else { return Err(failed()) };
-    let pass: Pass = serde_json::from_slice(&bytes).map_err(|error| Error::Broken(error.to_string()))?;
+    let pass: Pass = serde_json::from_slice(&bytes).map_err(|error| Error::Peer(error.to_string()))?;
     if !pass.ok || !said.status.success() {
-        return Err(Error::Broken(format!("not every row was acknowledged: {:?}", pass.messages)));
+        return Err(Error::Peer(format!("not every row was acknowledged: {:?}", pass.messages)));
     }
     Ok(pass)
 }

@@ -167,7 +167,7 @@ impl Running {
                 let said = std::fs::read_to_string(log).unwrap_or_default();
                 let last: Vec<&str> = said.lines().rev().take(5).collect();
                 let name = self.server.name();
-                return Err(Error::Broken(format!("{name} does not answer; it said last: {last:?}")));
+                return Err(Error::Peer(format!("{name} does not answer; it said last: {last:?}")));
             }
             tokio::time::sleep(ASK_EVERY).await;
         }
@@ -184,7 +184,7 @@ impl Running {
             return Ok(());
         }
         let text = answer.text().await.unwrap_or_default();
-        Err(Error::Broken(format!("{} answered {status}: {}", self.server.name(), text.trim())))
+        Err(Error::Peer(format!("{} answered {status}: {}", self.server.name(), text.trim())))
     }
 }
 
@@ -210,5 +210,5 @@ fn free_port() -> Result<u16> {
 }
 
 fn cannot_run(program: &Path, error: &std::io::Error) -> Error {
-    Error::Broken(format!("{} cannot be run: {error}; see `bench peers --help`", program.display()))
+    Error::Peer(format!("{} cannot be run: {error}; see `bench peers --help`", program.display()))
 }
