@@ -170,7 +170,7 @@ impl<'a> Parts<'a> {
 
     /// Adds the next rows, each to the file of its partition.
     fn write(&mut self, rows: &SortedRows) -> Result<()> {
-        for date in self.partitions.of(&rows.times) {
+        for date in self.partitions.of(rows) {
             let part = rows.within(self.partitions.times(date))?;
             self.writer(date)?.write(&part)?;
         }

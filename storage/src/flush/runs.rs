@@ -16,6 +16,7 @@ use crate::clock;
 use crate::engine::Shared;
 use crate::layout;
 use crate::model::{Partition, TimeRange, Timestamp};
+use crate::rows::SortedRows;
 
 /// So many runs are gathered at most: a batch of rows of each is in memory when they are merged.
 pub(super) const MAX_RUNS: usize = 64;
@@ -92,21 +93,32 @@ impl Stretches {
     }
 
     /// The stretches in which there are rows.
-    pub(super) fn of(self, times: &[i64]) -> BTreeSet<i32> {
+    pub(super) fn of(self, rows: &SortedRows) -> BTreeSet<i32> {
         let mut dates = BTreeSet::new();
-        // Neighbours mostly have one stretch.
-        let mut current = None;
-        for time in times.iter().map(|time| Timestamp::from_nanos(*time)) {
-            if !current.is_some_and(|times: TimeRange| times.contains(time)) {
-                let date = if self.are_spans {
-                    layout::span_of(self.unit, time)
+        // Series mostly have the stretch of the one before.
+        let mut current: Option<TimeRange> = None;
+        for (_, run) in rows.runs() {
+            let mut times = rows.times.get(run).unwrap_or_default();
+            while let Some(first) = times.first().map(|time| Timestamp::from_nanos(*time)) {
+                let stretch = current.filter(|stretch| stretch.contains(first)).unwrap_or_else(|| {
+                    let date = self.date(first);
+                    dates.insert(date);
+                    self.times(date)
+                });
+                current = Some(stretch);
+                let end = stretch.max.nanos();
+                let inside = if times.last().is_some_and(|last| *last <= end) {
+                    times.len()
                 } else {
-                    layout::partition_of(self.unit, time)
+                    times.partition_point(|time| *time <= end)
                 };
-                dates.insert(date);
-                current = Some(self.times(date));
+                times = times.get(inside.max(1)..).unwrap_or_default();
             }
         }
         dates
+    }
+
+    fn date(self, time: Timestamp) -> i32 {
+        if self.are_spans { layout::span_of(self.unit, time) } else { layout::partition_of(self.unit, time) }
     }
 }

@@ -162,11 +162,11 @@ impl<'a> StagingArea<'a> {
             .without(&deletes.tombstones, &schema)?;
         let rows = ordered.rows();
         let partitions = Stretches::partitions(schema.partition);
-        let dates = partitions.of(&rows.times);
+        let dates = partitions.of(rows);
         let is_run = runs::is_spread(&self.shared.config.runs, dates.len(), sealed.rows.bytes());
         let (kind, stretches, dates) = if is_run {
             let spans = Stretches::spans(schema.partition);
-            (SetKind::Run, spans, spans.of(&rows.times))
+            (SetKind::Run, spans, spans.of(rows))
         } else {
             (SetKind::Files, partitions, dates)
         };

@@ -16,6 +16,7 @@ use zstd::bulk::Compressor;
 use super::number_pages::{self, NumberPages};
 use super::row_group::{Batch, RowGroup, parts};
 use super::stats::ColumnStats;
+use super::tags::Finder;
 use super::{pages, tag_pages};
 use crate::error::{Error, Result};
 use crate::layout::StoredColumn;
@@ -24,6 +25,7 @@ use crate::model::{ColumnId, FieldColumn};
 /// Memory in which one column after the other is encoded, of any files.
 pub(super) struct Workspace {
     zstd: Compressor<'static>,
+    finder: Finder,
     numbers: NumberPages,
 }
 
@@ -57,7 +59,7 @@ impl Workspace {
     /// # Errors
     /// [`Error::Internal`] when there is no compressor.
     pub(super) fn new() -> Result<Self> {
-        Ok(Self { zstd: pages::compressor()?, numbers: NumberPages::default() })
+        Ok(Self { zstd: pages::compressor()?, finder: Finder::default(), numbers: NumberPages::default() })
     }
 }
 
@@ -94,14 +96,14 @@ impl Encoder {
             writers: self.crate_writers(number, file)?,
             chunks: Vec::with_capacity(self.arrow.fields().len()),
         };
-        for (position, tag) in group.tags.iter().enumerate() {
+        for (position, tag) in group.end_tags(&mut work.finder).iter().enumerate() {
             let description = self.schema.column(position);
-            let (bytes, close) =
-                tag_pages::encode(tag, &description, self.bloom == Some(position), &mut work.zstd)?;
-            encoded.chunks.push(EncodedColumn::Own(bytes, close));
+            let bloom = self.bloom == Some(position);
+            let tag = tag_pages::encode(tag, &description, bloom, &mut work.zstd)?;
             if let Some(stats) = self.stats.get_mut(position) {
-                stats.add_tag(tag);
+                stats.add_tag(tag.bounds, tag.nulls);
             }
+            encoded.chunks.push(EncodedColumn::Own(tag.bytes, tag.close));
         }
         group.clear();
         while encoded.chunks.len() < self.first_field() {

@@ -6,19 +6,21 @@ use arrow::array::{Array, ArrayRef, UInt64Array, new_null_array};
 use arrow::compute::take;
 use arrow::datatypes::FieldRef;
 
-use super::tags::TagColumn;
+use super::tags::{Finder, TagColumn};
 use crate::error::Result;
 use crate::layout::{self, Part, StoredColumn};
 use crate::model::FieldColumn;
 use crate::rows::SortedRows;
-use crate::series::SeriesKey;
+use crate::series::{SeriesKey, visit_changed_tags};
 
 /// Rows that wait to be encoded.
 #[derive(Debug, Default)]
 pub(super) struct RowGroup {
     rows: usize,
     bytes: usize,
-    pub(super) tags: Vec<TagColumn>,
+    tags: Vec<TagColumn>,
+    /// The key of the series that was added last.
+    last: Vec<u8>,
     batches: Vec<Batch>,
     /// Rows of the batch that is being added.
     picked: Vec<Range<usize>>,
@@ -56,17 +58,21 @@ impl RowGroup {
 
     /// Bytes of the rows, roughly.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.tags.iter().map(TagColumn::bytes).sum::<usize>()
     }
 
     /// Adds rows of a series, of the batch that [`end_batch`](Self::end_batch) will name.
     pub(super) fn push(&mut self, key: &SeriesKey, rows: Range<usize>) {
+        let (tags, row) = (&mut self.tags, self.rows);
+        visit_changed_tags(&self.last, key.as_bytes(), |position, value| {
+            // A tag that the file does not know came after the rows.
+            if let Some(tag) = tags.get_mut(position) {
+                tag.change(value, row);
+            }
+        });
+        self.last.clear();
+        self.last.extend_from_slice(key.as_bytes());
         self.rows += rows.len();
-        let mut present = key.tag_bytes().peekable();
-        for (position, tag) in self.tags.iter_mut().enumerate() {
-            let value = present.next_if(|(tag, _)| *tag == position).map(|(_, value)| value);
-            tag.push(value, rows.len());
-        }
         match self.picked.last_mut() {
             Some(last) if last.end == rows.start => last.end = rows.end,
             _ => self.picked.push(rows),
@@ -88,6 +94,12 @@ impl RowGroup {
         self.batches.push(Batch { rows, picked, count });
     }
 
+    /// The tags, to which no row is added any more.
+    pub(super) fn end_tags(&mut self, finder: &mut Finder) -> &[TagColumn] {
+        self.tags.iter_mut().for_each(|tag| tag.end(self.rows, finder));
+        &self.tags
+    }
+
     /// The rows but for their tags.
     pub(super) fn take_batches(&mut self) -> Vec<Batch> {
         std::mem::take(&mut self.batches)
@@ -97,6 +109,7 @@ impl RowGroup {
     pub(super) fn clear(&mut self) {
         (self.rows, self.bytes) = (0, 0);
         self.tags.iter_mut().for_each(TagColumn::clear);
+        self.last.clear();
         self.batches.clear();
     }
 }

@@ -10,7 +10,6 @@ use arrow::datatypes::Decimal128Type;
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Map, Value, json};
 
-use super::tags::TagColumn;
 use crate::layout::REMAINDER_COLUMN;
 use crate::model::{TIME_COLUMN, TimeRange};
 
@@ -37,10 +36,10 @@ pub(super) enum Bounds {
 }
 
 impl ColumnStats {
-    /// Adds the rows of a tag.
-    pub(super) fn add_tag(&mut self, tag: &TagColumn) {
-        self.nulls += tag.nulls();
-        self.add_bounds(tag.bounds().map(|(low, high)| Bounds::Text(low.to_vec(), high.to_vec())));
+    /// Adds rows of a tag.
+    pub(super) fn add_tag(&mut self, bounds: Option<(&[u8], &[u8])>, nulls: usize) {
+        self.nulls += nulls;
+        self.add_bounds(bounds.map(|(low, high)| Bounds::Text(low.to_vec(), high.to_vec())));
     }
 
     /// Adds rows of a column of numbers.

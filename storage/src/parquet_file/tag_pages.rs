@@ -26,27 +26,67 @@ struct PageSummary<'a> {
     bounds: Option<(&'a [u8], &'a [u8])>,
 }
 
-/// The bytes of the column chunk, and what the row group has to know of it.
-pub(super) fn encode(
-    column: &TagColumn,
+/// A column chunk, and what Delta's statistics say of it.
+pub(super) struct Encoded<'a> {
+    pub(super) bytes: Bytes,
+    pub(super) close: ColumnCloseResult,
+    pub(super) bounds: Option<(&'a [u8], &'a [u8])>,
+    pub(super) nulls: usize,
+}
+
+/// The column chunk of a column that has ended.
+///
+/// # Errors
+/// [`Error::Parquet`](crate::Error::Parquet) when the chunk cannot be made.
+pub(super) fn encode<'a>(
+    column: &'a TagColumn,
     description: &ColumnDescPtr,
     bloom: bool,
     zstd: &mut Compressor<'static>,
-) -> Result<(Bytes, ColumnCloseResult)> {
+) -> Result<Encoded<'a>> {
     let index_bits = index_bits(column);
     let encoding = if index_bits.is_some() { Encoding::RLE_DICTIONARY } else { Encoding::PLAIN };
     let mut chunk = ColumnChunk::new(description, encoding, zstd);
     if index_bits.is_some() {
         chunk.write_dictionary(&column.dictionary.plain, column.dictionary.len(), false)?;
     }
-    let pages = column.pages(PAGE_ROWS);
-    let summaries: Vec<PageSummary<'_>> = pages.iter().map(|page| PageSummary::of(page, column)).collect();
-    for (page, summary) in pages.iter().zip(&summaries) {
-        chunk.write_page(&content(column, page, index_bits), summary.counts(), summary.page_bounds())?;
+    let (mut page, mut content, mut summaries) = (Vec::new(), Vec::new(), Vec::new());
+    let mut pages = Pages { runs: &column.runs, left: None };
+    while pages.next(&mut page) {
+        let summary = PageSummary::of(&page, column);
+        content = put_content(content, column, &page, index_bits);
+        chunk.write_page(&content, summary.counts(), summary.page_bounds())?;
+        summaries.push(summary);
     }
     let order = pages::boundary_order(summaries.iter().filter_map(|page| page.bounds));
     let bloom = if bloom { Some(column.bloom_filter()?) } else { None };
-    chunk.finish(PageSummary::sum(&summaries).statistics(), order, bloom)
+    let whole = PageSummary::sum(&summaries);
+    let (bytes, close) = chunk.finish(whole.statistics(), order, bloom)?;
+    Ok(Encoded { bytes, close, bounds: whole.bounds, nulls: whole.nulls })
+}
+
+/// Cuts runs into pages.
+struct Pages<'a> {
+    runs: &'a [Run],
+    /// What is left of the run before them.
+    left: Option<Run>,
+}
+
+impl Pages<'_> {
+    /// The runs of the next page; none when there are no more.
+    fn next(&mut self, page: &mut Vec<Run>) -> bool {
+        page.clear();
+        let mut room = PAGE_ROWS;
+        while room > 0
+            && let Some(run) = self.left.take().or_else(|| self.runs.split_off_first().copied())
+        {
+            let rows = run.rows.min(room);
+            page.push(Run { rows, ..run });
+            room -= rows;
+            self.left = (run.rows > rows).then_some(Run { rows: run.rows - rows, ..run });
+        }
+        !page.is_empty()
+    }
 }
 
 /// How many bits an index has, if a dictionary and indices take less than the values row by row.
@@ -58,9 +98,9 @@ fn index_bits(column: &TagColumn) -> Option<u32> {
     (column.dictionary.plain.len() + indices < plain).then_some(bits)
 }
 
-/// A data page before compression.
-fn content(column: &TagColumn, runs: &[Run], index_bits: Option<u32>) -> Vec<u8> {
-    let mut content = Vec::new();
+/// A data page before compression, in the memory of the one before.
+fn put_content(mut content: Vec<u8>, column: &TagColumn, runs: &[Run], index_bits: Option<u32>) -> Vec<u8> {
+    content.clear();
     pages::append_definition_levels(runs.iter().map(|run| (run.code.is_some(), run.rows)), &mut content);
     let present = runs.iter().filter_map(|run| Some((run.code?, run.rows)));
     let Some(bits) = index_bits else {
@@ -90,8 +130,12 @@ impl<'a> PageSummary<'a> {
             };
             let value = column.dictionary.bytes(code);
             summary.text_bytes += run.rows * value.len();
-            let (low, high) = summary.bounds.unwrap_or((value, value));
-            summary.bounds = Some((low.min(value), high.max(value)));
+            match &mut summary.bounds {
+                None => summary.bounds = Some((value, value)),
+                Some((_, high)) if value > *high => *high = value,
+                Some((low, _)) if value < *low => *low = value,
+                Some(_) => {}
+            }
         }
         summary
     }

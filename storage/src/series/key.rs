@@ -51,12 +51,8 @@ impl SeriesKey {
 
     /// The tags that the series has: position in the table's schema, and value, in order of position.
     pub fn tags(&self) -> impl Iterator<Item = (usize, &str)> {
-        self.tag_bytes().map_while(|(position, value)| Some((position, std::str::from_utf8(value).ok()?)))
-    }
-
-    /// As [`tags`](Self::tags), for whoever needs no text: it is not looked at.
-    pub(crate) fn tag_bytes(&self) -> impl Iterator<Item = (usize, &[u8])> {
-        Tags { rest: self.as_bytes() }
+        let tags = Tags { rest: self.as_bytes() };
+        tags.map_while(|(position, value)| Some((position, std::str::from_utf8(value).ok()?)))
     }
 
     /// The beginning of the key as numbers: where those of two keys differ, the keys are in the same order.
@@ -133,6 +129,57 @@ pub(super) fn compare(key: &[u8], other: &[u8]) -> Ordering {
     }
 }
 
+/// Visits the tags in which `key` differs from another one: their positions, ascending, and what it has there.
+pub(crate) fn visit_changed_tags<'a>(
+    other: &[u8],
+    key: &'a [u8],
+    mut visit: impl FnMut(usize, Option<&'a [u8]>),
+) {
+    // Neighbours in an order differ in their last tags: the others are not looked at one by one.
+    let same = whole_tags(key, common_bytes(other, key));
+    let mut others = Tags { rest: other.get(same..).unwrap_or_default() };
+    let mut mine = Tags { rest: key.get(same..).unwrap_or_default() };
+    let (mut theirs, mut my) = (others.next(), mine.next());
+    loop {
+        match (theirs, my) {
+            (Some((p, value)), Some((q, own))) if p == q => {
+                if value != own {
+                    visit(q, Some(own));
+                }
+                (theirs, my) = (others.next(), mine.next());
+            }
+            (Some((p, _)), own) if own.is_none_or(|(q, _)| p < q) => {
+                visit(p, None);
+                theirs = others.next();
+            }
+            (_, Some((q, own))) => {
+                visit(q, Some(own));
+                my = mine.next();
+            }
+            (_, None) => return,
+        }
+    }
+}
+
+/// The number of bytes with which both begin.
+fn common_bytes(a: &[u8], b: &[u8]) -> usize {
+    const WORD: usize = size_of::<u64>();
+    let words = a.as_chunks::<WORD>().0.iter().zip(b.as_chunks::<WORD>().0);
+    let same = words.take_while(|(a, b)| a == b).count() * WORD;
+    let rest = a.iter().skip(same).zip(b.iter().skip(same));
+    same + rest.take_while(|(a, b)| a == b).count()
+}
+
+/// The bytes of those tags of `key` that end within its first `bytes`.
+fn whole_tags(key: &[u8], bytes: usize) -> usize {
+    let mut tags = Tags { rest: key };
+    let mut whole = 0;
+    while tags.next().is_some() && key.len() - tags.rest.len() <= bytes {
+        whole = key.len() - tags.rest.len();
+    }
+    whole
+}
+
 impl PartialOrd for SeriesKey {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
@@ -186,7 +233,7 @@ pub(super) fn put_key<'a>(key: &mut Vec<u8>, tags: impl Iterator<Item = (usize, 
 mod tests {
     use proptest::prelude::*;
 
-    use super::{SeriesKey, canonical_key};
+    use super::{SeriesKey, canonical_key, visit_changed_tags};
 
     type Tags = Vec<Option<String>>;
 
@@ -213,6 +260,11 @@ mod tests {
             }
             let by_prefix = first.order_prefix().cmp(&second.order_prefix());
             prop_assert!(by_prefix.is_eq() || by_prefix == first.cmp(&second));
+            let changes = a.iter().zip(&b).enumerate().filter(|(_, (a, b))| a != b);
+            let expected: Vec<_> = changes.map(|(at, (_, b))| (at, b.as_ref().map(String::as_bytes))).collect();
+            let mut changed = Vec::new();
+            visit_changed_tags(first.as_bytes(), second.as_bytes(), |at, value| changed.push((at, value)));
+            prop_assert_eq!(changed, expected);
         }
     }
 }

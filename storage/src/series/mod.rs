@@ -31,6 +31,7 @@ use foldhash::quality::FixedState;
 use hashbrown::{HashMap, HashTable};
 use parking_lot::{Mutex, RwLock};
 
+pub(crate) use key::visit_changed_tags;
 pub use key::{SeriesKey, canonical_key};
 pub use lookup::SeriesLookup;
 pub use paged::Paged;
