@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 use storage::catalog::{Applied, SchemaChange};
 use storage::clock;
 use storage::engine::Engine;
@@ -11,11 +12,11 @@ use storage::limits;
 use storage::model::{
     DatabaseName, SeriesId, TIME_COLUMN, TableId, TableName, Timestamp, ValueRef, WriteBatch,
 };
-use storage::series::{SeriesLookup, SeriesPin, SeriesRef, canonical_key};
+use storage::series::{SeriesLookup, SeriesPin, canonical_key};
 
 use super::WriteError;
 use super::problem::LineProblem;
-use super::table::{LocalSeries, TableBuilder};
+use super::table::{RowSeries, TableBuilder, USUAL_FIELDS};
 use crate::line_protocol::{self, Line, LineError, Precision, Value};
 use crate::row::Row;
 
@@ -39,31 +40,30 @@ pub(super) struct BatchBuilder<'a> {
     tables: Vec<TableBuilder>,
     by_name: HashMap<Box<str>, usize>,
     by_id: HashMap<TableId, usize>,
-    series: Vec<BatchSeries>,
-    /// Raw spellings of this request.
-    spellings: HashMap<Box<[u8]>, (usize, LocalSeries), FixedState>,
-    /// Canonical keys of series that are new to this request, by table.
-    keys: HashMap<(usize, Box<[u8]>), LocalSeries>,
+    /// The table that was looked up last.
+    last: Option<(TableId, usize)>,
+    new: Vec<NewSeries>,
+    /// Where the raw spellings of new series lead: table, and position among the new series.
+    spellings: HashMap<Box<[u8]>, (usize, u32), FixedState>,
+    /// Canonical keys of new series, by table.
+    keys: HashMap<(usize, Box<[u8]>), u32>,
     /// When rows that have expired are refused: the time by which they have.
     refused_at: Option<Timestamp>,
     /// The clock by which times lie ahead.
     now: Timestamp,
 }
 
-/// A series of this batch.
-enum BatchSeries {
-    Known(SeriesRef),
-    /// Resolved when the batch is finished, since its table or tags may be new.
-    New {
-        table: usize,
-        key: Box<[u8]>,
-        spelling: Option<Box<[u8]>>,
-    },
+/// A series that was not known by the spelling of its line. It is resolved when the batch is finished, since its table or
+/// tags may be new.
+struct NewSeries {
+    table: usize,
+    key: Box<[u8]>,
+    spelling: Option<Box<[u8]>>,
 }
 
 /// The series of a line: found, or to be added if the line passes all checks.
 enum LineSeries<'l> {
-    Found(usize, LocalSeries),
+    Found(usize, RowSeries),
     Fresh { table: usize, key: Vec<u8>, tags: Tags<'l> },
 }
 
@@ -77,7 +77,8 @@ impl<'a> BatchBuilder<'a> {
             tables: Vec::new(),
             by_name: HashMap::new(),
             by_id: HashMap::new(),
-            series: Vec::new(),
+            last: None,
+            new: Vec::new(),
             spellings: HashMap::default(),
             keys: HashMap::new(),
             refused_at,
@@ -98,7 +99,7 @@ impl<'a> BatchBuilder<'a> {
             None => Timestamp::from_nanos(precision.truncate(received_at.nanos())),
         };
         check_time(time, self.now)?;
-        let mut values: Vec<(Cow<'_, str>, Value<'_>)> = Vec::with_capacity(8);
+        let mut values: SmallVec<[(Cow<'_, str>, Value<'_>); USUAL_FIELDS]> = SmallVec::new();
         for field in line.fields() {
             let field = field?;
             values.push((field.key, field.value));
@@ -106,7 +107,7 @@ impl<'a> BatchBuilder<'a> {
         let before = values.len();
         values.retain(|(name, _)| name != TIME_COLUMN);
         let stripped = values.len() < before;
-        let fields: Vec<_> =
+        let fields: SmallVec<[(Cow<'_, str>, ValueRef<'_>); USUAL_FIELDS]> =
             values.iter().map(|(name, value)| (Cow::Borrowed(name.as_ref()), value.as_ref())).collect();
         let series = self.series_of(line.series)?;
         let table = self.add_fields(series, Some(line.series), time, &fields, stripped)?;
@@ -151,25 +152,20 @@ impl<'a> BatchBuilder<'a> {
         if !unborn.is_empty() {
             return Ok(Finished::Unborn(unborn));
         }
-        let mut ids: Vec<SeriesId> = Vec::with_capacity(self.series.len());
-        for series in self.series {
-            ids.push(match series {
-                BatchSeries::Known(series) => series.id,
-                BatchSeries::New { table, key, spelling } => {
-                    let Some(schema) = schemas.get(table).and_then(Option::as_ref) else {
-                        ids.push(SeriesId::default());
-                        continue;
-                    };
-                    let series = self.lookup.resolve(schema.id, &key).map_err(full)?;
-                    if let Some(raw) = spelling {
-                        self.lookup.remember(&raw, series);
-                    }
-                    series.id
-                }
-            });
+        let mut new: Vec<SeriesId> = Vec::with_capacity(self.new.len());
+        for NewSeries { table, key, spelling } in self.new {
+            let Some(schema) = schemas.get(table).and_then(Option::as_ref) else {
+                new.push(SeriesId::default());
+                continue;
+            };
+            let series = self.lookup.resolve(schema.id, &key).map_err(full)?;
+            if let Some(raw) = spelling {
+                self.lookup.remember(&raw, series);
+            }
+            new.push(series.id);
         }
         let tables = self.tables.into_iter().zip(schemas).filter(|(table, _)| !table.is_empty());
-        let tables = tables.filter_map(|(table, schema)| Some(table.finish(&*schema?, &ids)));
+        let tables = tables.filter_map(|(table, schema)| Some(table.finish(&*schema?, &new)));
         Ok(Finished::Batch(WriteBatch::of(tables.collect()), self.lookup.into_pin()))
     }
 
@@ -199,43 +195,40 @@ impl<'a> BatchBuilder<'a> {
             let table = self.tables.get(position).map(|t| t.name.to_string()).unwrap_or_default();
             return Err(LineProblem::TagAndField { table, name: name.to_string() });
         }
-        let mut checked = Vec::with_capacity(fields.len());
+        let mut checked = SmallVec::new();
         let table =
             self.tables.get_mut(position).ok_or_else(|| LineProblem::Limit("no such table".into()))?;
         table.check(fields, &mut checked)?;
-        let local = match series {
-            LineSeries::Found(_, local) => local,
+        let series = match series {
+            LineSeries::Found(_, series) => series,
             LineSeries::Fresh { key, tags, .. } => {
                 table.add_tags(&tags);
-                let local = LocalSeries::try_from(self.series.len()).unwrap_or(LocalSeries::MAX);
+                let number = u32::try_from(self.new.len()).unwrap_or(u32::MAX);
                 let key: Box<[u8]> = key.into();
-                self.keys.insert((position, key.clone()), local);
-                let raw: Option<Box<[u8]>> = spelling.map(Into::into);
-                if let Some(raw) = &raw {
-                    self.spellings.insert(raw.clone(), (position, local));
+                self.keys.insert((position, key.clone()), number);
+                let spelling: Option<Box<[u8]>> = spelling.map(Into::into);
+                if let Some(raw) = &spelling {
+                    self.spellings.insert(raw.clone(), (position, number));
                 }
-                self.series.push(BatchSeries::New { table: position, key, spelling: raw });
-                local
+                self.new.push(NewSeries { table: position, key, spelling });
+                RowSeries::New(number)
             }
         };
         if let Some(table) = self.tables.get_mut(position) {
-            table.add(local, time, fields, &checked);
+            table.add(series, time, fields, &checked);
         }
         Ok(position)
     }
 
-    /// The series of a line by its raw spelling: of this request, of the index, or parsed.
+    /// The series of a line by its raw spelling: new to this request, of the index, or parsed.
     fn series_of<'l>(&mut self, raw: &'l [u8]) -> Result<LineSeries<'l>, LineProblem> {
-        if let Some((table, local)) = self.spellings.get(raw) {
-            return Ok(LineSeries::Found(*table, *local));
+        if let Some((table, number)) = self.spellings.get(raw) {
+            return Ok(LineSeries::Found(*table, RowSeries::New(*number)));
         }
         if let Some(series) = self.lookup.by_spelling(raw)
             && let Some(table) = self.table_by_id(series.table)
         {
-            let local = LocalSeries::try_from(self.series.len()).unwrap_or(LocalSeries::MAX);
-            self.series.push(BatchSeries::Known(series));
-            self.spellings.insert(raw.into(), (table, local));
-            return Ok(LineSeries::Found(table, local));
+            return Ok(LineSeries::Found(table, RowSeries::Known(series.id)));
         }
         let parts = line_protocol::parse_series(raw)?;
         self.fresh_series(&parts.measurement, parts.tags)
@@ -248,17 +241,26 @@ impl<'a> BatchBuilder<'a> {
         let key =
             canonical_key(positions.into_iter()).map_err(|error| LineProblem::Limit(error.to_string()))?;
         match self.keys.get(&(position, key.clone().into_boxed_slice())) {
-            Some(local) => Ok(LineSeries::Found(position, *local)),
+            Some(number) => Ok(LineSeries::Found(position, RowSeries::New(*number))),
             None => Ok(LineSeries::Fresh { table: position, key, tags }),
         }
     }
 
     fn table_by_id(&mut self, id: TableId) -> Option<usize> {
-        if let Some(position) = self.by_id.get(&id) {
-            return Some(*position);
+        if let Some((last, position)) = self.last
+            && last == id
+        {
+            return Some(position);
         }
-        let schema = self.engine.catalog().table_by_id(id)?;
-        self.table_by_name(schema.name.as_str()).ok()
+        let position = match self.by_id.get(&id) {
+            Some(position) => *position,
+            None => {
+                let schema = self.engine.catalog().table_by_id(id)?;
+                self.table_by_name(schema.name.as_str()).ok()?
+            }
+        };
+        self.last = Some((id, position));
+        Some(position)
     }
 
     fn table_by_name(&mut self, name: &str) -> Result<usize, LineProblem> {

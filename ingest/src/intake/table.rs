@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use arrow::buffer::ScalarBuffer;
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 use storage::catalog::SchemaChange;
 use storage::limits;
 use storage::model::{
@@ -19,8 +20,16 @@ use super::column::{ColumnBuilder, Placed, place};
 use super::problem::LineProblem;
 use crate::line_protocol::LineError;
 
-/// The series of a row, by its position among the builder's series.
-pub(super) type LocalSeries = u32;
+/// The series of a row.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum RowSeries {
+    Known(SeriesId),
+    /// Its position among the series that are new to the batch.
+    New(u32),
+}
+
+/// Up to so many fields, a line takes no memory but its rows.
+pub(super) const USUAL_FIELDS: usize = 16;
 
 /// A value that passed the check: the position of its field, or none if it is new, and where it goes.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +50,7 @@ pub(super) struct TableBuilder {
     /// The fields of `base`, then new ones.
     fields: Vec<FieldBuilder>,
     field_positions: HashMap<Arc<str>, usize>,
-    rows: Vec<LocalSeries>,
+    rows: Vec<RowSeries>,
     times: Vec<i64>,
     /// Counts lines, so that a field can tell that it was seen in this one.
     line: u64,
@@ -93,7 +102,7 @@ impl TableBuilder {
     pub(super) fn check<'v>(
         &mut self,
         fields: &'v [(Cow<'_, str>, ValueRef<'_>)],
-        checked: &mut Vec<Checked<'v>>,
+        checked: &mut SmallVec<[Checked<'v>; USUAL_FIELDS]>,
     ) -> Result<(), LineProblem> {
         self.line += 1;
         let mut new = 0;
@@ -165,7 +174,7 @@ impl TableBuilder {
     /// Adds a line that passed the check.
     pub(super) fn add(
         &mut self,
-        series: LocalSeries,
+        series: RowSeries,
         time: Timestamp,
         fields: &[(Cow<'_, str>, ValueRef<'_>)],
         checked: &[Checked<'_>],
@@ -213,8 +222,8 @@ impl TableBuilder {
         needed.then_some(change)
     }
 
-    /// The rows as columns, given the schema that has them all and the ids of the builder's series.
-    pub(super) fn finish(self, schema: &TableSchema, ids: &[SeriesId]) -> TableBatch {
+    /// The rows as columns, given the schema that has them all and the ids of the batch's new series.
+    pub(super) fn finish(self, schema: &TableSchema, new: &[SeriesId]) -> TableBatch {
         let rows = self.rows.len();
         let mut fields = Vec::with_capacity(self.fields.len());
         for (builder, field) in self.fields.into_iter().zip(&schema.fields) {
@@ -225,7 +234,10 @@ impl TableBuilder {
                 fields.push(FieldColumn { column: wide.id, values: builder.wide.finish(rows) });
             }
         }
-        let id_of = |local: &LocalSeries| ids.get(*local as usize).copied().unwrap_or_default().get();
+        let id_of = |series: &RowSeries| match series {
+            RowSeries::Known(id) => id.get(),
+            RowSeries::New(position) => new.get(*position as usize).copied().unwrap_or_default().get(),
+        };
         let series: ScalarBuffer<u32> = self.rows.iter().map(id_of).collect();
         TableBatch { table: schema.id, series, times: ScalarBuffer::from(self.times), fields }
     }
@@ -257,10 +269,13 @@ impl TableBuilder {
     }
 
     fn check_columns(&self, new: usize) -> Result<(), LineProblem> {
+        if new == 0 {
+            return Ok(());
+        }
         let fields: usize =
             self.fields.iter().map(|f| 1 + usize::from(f.is_wide || !f.wide.is_empty())).sum();
         let wanted = fields + self.tag_count() + new;
-        if new > 0 && wanted > limits::COLUMNS_PER_TABLE {
+        if wanted > limits::COLUMNS_PER_TABLE {
             return Err(LineProblem::Limit(format!(
                 "table {} would have {wanted} columns, the limit is {}",
                 self.name,
