@@ -12,12 +12,12 @@ use storage::limits;
 use storage::model::{
     DatabaseName, SeriesId, TIME_COLUMN, TableId, TableName, Timestamp, ValueRef, WriteBatch,
 };
-use storage::series::{SeriesLookup, SeriesPin, canonical_key};
+use storage::series::{SeriesLookup, SeriesPin, SeriesRef, canonical_key};
 
 use super::WriteError;
 use super::problem::LineProblem;
 use super::table::{RowSeries, TableBuilder, USUAL_FIELDS};
-use crate::line_protocol::{self, Line, LineError, Precision, Value};
+use crate::line_protocol::{self, Line, LineError, Precision, RawLine, Value};
 use crate::row::Row;
 
 /// What a builder becomes.
@@ -94,6 +94,28 @@ impl<'a> BatchBuilder<'a> {
         received_at: Timestamp,
     ) -> Result<Option<LineProblem>, LineProblem> {
         let line = Line::split(bytes)?;
+        let known = self.lookup.by_spelling(line.series);
+        self.add_cut_line(&line, known, precision, received_at)
+    }
+
+    /// Looks the series of some lines up together: fills `known` with those that are known by their spelling.
+    pub(super) fn look_up(
+        &self,
+        lines: &[(RawLine<'_>, Result<Line<'_>, LineError>)],
+        known: &mut Vec<Option<SeriesRef>>,
+    ) {
+        let spellings = lines.iter().map(|(_, cut)| cut.as_ref().ok().map(|line| line.series));
+        self.lookup.by_spellings(spellings, known);
+    }
+
+    /// As [`add_line`](Self::add_line), of a line that was cut and whose series was looked up.
+    pub(super) fn add_cut_line(
+        &mut self,
+        line: &Line<'_>,
+        known: Option<SeriesRef>,
+        precision: Precision,
+        received_at: Timestamp,
+    ) -> Result<Option<LineProblem>, LineProblem> {
         let time = match line.timestamp {
             Some(raw) => Timestamp::from_nanos(precision.to_nanos(raw)?),
             None => Timestamp::from_nanos(precision.truncate(received_at.nanos())),
@@ -109,7 +131,7 @@ impl<'a> BatchBuilder<'a> {
         let stripped = values.len() < before;
         let fields: SmallVec<[(Cow<'_, str>, ValueRef<'_>); USUAL_FIELDS]> =
             values.iter().map(|(name, value)| (Cow::Borrowed(name.as_ref()), value.as_ref())).collect();
-        let series = self.series_of(line.series)?;
+        let series = self.series_of(line.series, known)?;
         let table = self.add_fields(series, Some(line.series), time, &fields, stripped)?;
         Ok(stripped.then(|| self.time_field(table, false)))
     }
@@ -220,12 +242,16 @@ impl<'a> BatchBuilder<'a> {
         Ok(position)
     }
 
-    /// The series of a line by its raw spelling: new to this request, of the index, or parsed.
-    fn series_of<'l>(&mut self, raw: &'l [u8]) -> Result<LineSeries<'l>, LineProblem> {
+    /// The series of a line by its raw spelling: new to this request, `known` to the index, or parsed.
+    fn series_of<'l>(
+        &mut self,
+        raw: &'l [u8],
+        known: Option<SeriesRef>,
+    ) -> Result<LineSeries<'l>, LineProblem> {
         if let Some((table, number)) = self.spellings.get(raw) {
             return Ok(LineSeries::Found(*table, RowSeries::New(*number)));
         }
-        if let Some(series) = self.lookup.by_spelling(raw)
+        if let Some(series) = known
             && let Some(table) = self.table_by_id(series.table)
         {
             return Ok(LineSeries::Found(table, RowSeries::Known(series.id)));

@@ -38,7 +38,7 @@ pub use problem::{LineProblem, RejectedLine, RejectedRow};
 pub use protocol::Protocol;
 pub use replay::Replayed;
 
-use crate::line_protocol::Precision;
+use crate::line_protocol::{Line, Precision};
 use crate::ring::{CommitError, Ring, Submission};
 use crate::row::Row;
 use batch::{BatchBuilder, Finished};
@@ -51,6 +51,10 @@ const INLINE_BODY_BYTES: usize = 256 << 10;
 /// How often a body is decoded again because schemas changed under it. Each time another source has added a
 /// column, which cannot go on for long.
 const SCHEMA_RETRIES: usize = 16;
+
+/// Lines whose series are looked up together: enough that their waits for memory overlap, and so few that new series,
+/// which cannot be added meanwhile, do not wait for long.
+const LINES_TOGETHER: usize = 64;
 
 /// How long a client should wait when memory is full: about what a flush takes.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
@@ -237,10 +241,38 @@ impl Intake {
         let now = clock::now();
         let refused_at = request.protocol.refuses_expired().then(|| self.engine.now());
         self.encode(&request.database, refused_at, |builder| {
-            let (mut written, mut aside) = (Written::default(), self.aside(request.protocol));
-            for line in crate::line_protocol::lines(&request.body) {
+            let (written, aside) = self.add_body(builder, request, now);
+            let refuses_all = match request.mode {
+                Mode::Partial => false,
+                Mode::AllParsed => written.rejected.iter().any(|line| line.problem.is_parse()),
+                Mode::AllOrNothing => !written.rejected.is_empty(),
+            };
+            if refuses_all {
+                return Err(WriteError::Rejected(written.rejected));
+            }
+            Ok((written, aside))
+        })
+    }
+
+    fn add_body(
+        &self,
+        builder: &mut BatchBuilder<'_>,
+        request: &LinesRequest,
+        now: Timestamp,
+    ) -> (Written, SetAside) {
+        let (mut written, mut aside) = (Written::default(), self.aside(request.protocol));
+        let mut lines = crate::line_protocol::lines(&request.body);
+        let (mut together, mut known) = (Vec::with_capacity(LINES_TOGETHER), Vec::new());
+        loop {
+            together.extend(lines.by_ref().take(LINES_TOGETHER).map(|line| (line, Line::split(line.bytes))));
+            if together.is_empty() {
+                return (written, aside);
+            }
+            builder.look_up(&together, &mut known);
+            for ((line, cut), known) in together.drain(..).zip(&known) {
                 written.lines += 1;
-                match builder.add_line(line.bytes, request.precision, now) {
+                let added = cut.map_err(LineProblem::from);
+                match added.and_then(|cut| builder.add_cut_line(&cut, *known, request.precision, now)) {
                     Ok(None) => written.rows += 1,
                     // The row is in, without a field that it may not have.
                     Ok(Some(problem)) => {
@@ -253,16 +285,7 @@ impl Intake {
                     }
                 }
             }
-            let refuses_all = match request.mode {
-                Mode::Partial => false,
-                Mode::AllParsed => written.rejected.iter().any(|line| line.problem.is_parse()),
-                Mode::AllOrNothing => !written.rejected.is_empty(),
-            };
-            if refuses_all {
-                return Err(WriteError::Rejected(written.rejected));
-            }
-            Ok((written, aside))
-        })
+        }
     }
 
     /// Decodes against the schemas as they are, again if they changed meanwhile, and encodes for the log.

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
+use parking_lot::RwLock;
+
 use super::{SHARDS, SeriesIndex, SeriesPin, SeriesRef, shard_of};
 use crate::catalog::Definition;
 use crate::error::{Error, Result};
@@ -37,6 +39,28 @@ impl<'a> SeriesLookup<'a> {
         let hash = self.index.hash_spelling(database, raw);
         let shard = self.index.aliases.get(shard_of(hash))?.read();
         shard.find(hash, database, raw, self.index.rounds.current())
+    }
+
+    /// As [`by_spelling`](Self::by_spelling), of some spellings that are looked up together: fills `found` with what each
+    /// of them means. The index is larger than any fast cache, and one look-up after the other would wait for memory.
+    pub fn by_spellings<'r>(
+        &self,
+        spellings: impl Iterator<Item = Option<&'r [u8]>>,
+        found: &mut Vec<Option<SeriesRef>>,
+    ) {
+        found.clear();
+        let Some(database) = self.number else {
+            found.extend(spellings.map(|_| None));
+            return;
+        };
+        let round = self.index.rounds.current();
+        // Taken once for all: the processor waits for all memory before it takes a lock. Whoever takes several takes them
+        // in this order.
+        let shards = self.index.aliases.each_ref().map(RwLock::read);
+        found.extend(spellings.map(|raw| {
+            let hash = self.index.hash_spelling(database, raw?);
+            shards.get(shard_of(hash))?.find(hash, database, raw?, round)
+        }));
     }
 
     /// Remembers that a raw spelling means a series.
