@@ -9,6 +9,9 @@ use crate::catalog::Definition;
 use crate::error::{Error, Result};
 use crate::model::{SeriesId, TableId};
 
+/// So many spellings are worth the locks of all shards.
+const WORTH_ALL_SHARDS: usize = SHARDS / 2;
+
 /// The series of one database, for as long as a batch is made of them. Its [pin](Self::into_pin) must go with the
 /// batch.
 #[derive(Debug)]
@@ -49,6 +52,10 @@ impl<'a> SeriesLookup<'a> {
         found: &mut Vec<Option<SeriesRef>>,
     ) {
         found.clear();
+        if spellings.size_hint().1.is_some_and(|most| most < WORTH_ALL_SHARDS) {
+            found.extend(spellings.map(|raw| self.by_spelling(raw?)));
+            return;
+        }
         let Some(database) = self.number else {
             found.extend(spellings.map(|_| None));
             return;

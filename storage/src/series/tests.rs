@@ -44,6 +44,27 @@ fn a_canonical_key_gives_its_tags_back() {
 }
 
 #[test]
+fn spellings_mean_the_same_together_and_alone() {
+    let index = SeriesIndex::new(Arc::default(), ROOM);
+    for number in 0..100 {
+        named(&index.lookup("b"), &number.to_string());
+    }
+    for count in [0, 1, 7, 8, 64] {
+        let spellings: Vec<String> = (0..count).map(|number| format!("t,n={}", number * 3)).collect();
+        let asked = || spellings.iter().map(|spelling| spelling.as_bytes());
+        for database in ["b", "other"] {
+            let lookup = index.lookup(database);
+            let alone: Vec<_> = asked().map(|raw| lookup.by_spelling(raw)).chain([None]).collect();
+            let mut together = vec![None; 3];
+            lookup.by_spellings(asked().map(Some).chain([None]), &mut together);
+            assert_eq!(together, alone);
+            let known = together.iter().flatten().count();
+            assert_eq!(known, if database == "b" { count.min(34) } else { 0 });
+        }
+    }
+}
+
+#[test]
 fn sources_that_meet_a_new_series_at_once_get_one_id_and_one_definition() {
     let queue = Arc::new(DefinitionQueue::default());
     let index = Arc::new(SeriesIndex::new(queue.clone(), ROOM));
