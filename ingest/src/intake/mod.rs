@@ -52,7 +52,7 @@ const INLINE_BODY_BYTES: usize = 256 << 10;
 /// column, which cannot go on for long.
 const SCHEMA_RETRIES: usize = 16;
 
-/// Lines whose series are looked up together: enough that their waits for memory overlap, and so few that new series,
+/// Lines whose series are looked up together: enough that their waits for memory overlap, and so few that new spellings,
 /// which cannot be added meanwhile, do not wait for long.
 const LINES_TOGETHER: usize = 64;
 

@@ -378,3 +378,40 @@ async fn a_closed_writer_says_so() {
 fn is_segment(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "seg")
 }
+
+#[tokio::test]
+async fn each_line_gets_its_own_series_and_outcome_however_many_are_looked_up_together() {
+    let node = Node::start().await;
+    // Known, new and bad lines on both sides of where the first lines that are looked up together end.
+    let known: String = (0..100).map(|host| format!("cpu,host=k{host} v={host} 1\n")).collect();
+    assert_eq!(node.write(&known).await.unwrap().rows, 100);
+    let line = |number: usize| match number {
+        63 | 64 | 128 => "cpu,host=bad v= 2\n".to_owned(),
+        // The same new series thrice, and in another spelling.
+        0 | 62 | 65 => format!("cpu,host=new,x=1 v={number} {}\n", number + 10),
+        100 => "cpu,x=1,host=new v=100 110\n".to_owned(),
+        _ => format!("cpu,host=k{} v={number} {}\n", number % 90, number + 10),
+    };
+    for lines in [1, 7, 8, 63, 64, 65, 66, 127, 128, 129, 200] {
+        let body: String = (0..lines).map(line).collect();
+        let written = node.write(&body).await.unwrap();
+        let bad = [63, 64, 128].into_iter().filter(|number| *number < lines);
+        let expected: Vec<usize> = bad.map(|number| number + 1).collect();
+        assert_eq!(written.rejected.iter().map(|line| line.number).collect::<Vec<_>>(), expected);
+        assert_eq!((written.lines, written.rows), (lines, lines - expected.len()));
+    }
+    let rows = node.rows("cpu");
+    let values = rows.fields[0].values.as_primitive::<Float64Type>();
+    for (series, run) in rows.runs() {
+        for row in run.filter(|row| rows.times[*row] > 1) {
+            let number = rows.times[row] - 10;
+            let host = match number {
+                0 | 62 | 65 | 100 => "new".to_owned(),
+                _ => format!("k{}", number % 90),
+            };
+            assert_eq!(series.tag(0), Some(host.as_str()));
+            assert_eq!(values.value(row).to_string(), number.to_string());
+        }
+    }
+    assert_eq!(rows.rows(), 100 + 200 - 3);
+}

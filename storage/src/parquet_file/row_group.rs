@@ -56,7 +56,7 @@ impl RowGroup {
         self.rows
     }
 
-    /// Bytes of the rows, roughly.
+    /// Bytes of the rows, roughly. Those of tags count as often as they change, as they are held until the end.
     pub(super) fn bytes(&self) -> usize {
         self.bytes + self.tags.iter().map(TagColumn::bytes).sum::<usize>()
     }
@@ -65,7 +65,7 @@ impl RowGroup {
     pub(super) fn push(&mut self, key: &SeriesKey, rows: Range<usize>) {
         let (tags, row) = (&mut self.tags, self.rows);
         visit_changed_tags(&self.last, key.as_bytes(), |position, value| {
-            // A tag that the file does not know came after the rows.
+            // There is none that the file does not know: the schema was looked up after the rows.
             if let Some(tag) = tags.get_mut(position) {
                 tag.change(value, row);
             }

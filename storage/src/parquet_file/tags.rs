@@ -166,14 +166,28 @@ impl Dictionary {
                 codes.push(code);
             }
         }
-        if kept.len() < codes.len() {
-            let mut distinct = Self::default();
-            for known in kept {
-                distinct.push(self.bytes(known));
-            }
-            *self = distinct;
-        }
+        self.keep(&kept);
         codes
+    }
+
+    /// Only these values stay, which ascend, and close up.
+    fn keep(&mut self, kept: &[u32]) {
+        let mut bytes = 0;
+        for (code, value) in kept.iter().enumerate() {
+            // It moves to the beginning, if at all, so what is read was not written over.
+            let value = *value as usize;
+            let range = self.end_before(value)..self.ends.get(value).copied().unwrap_or_default();
+            let length = range.len();
+            if code < value {
+                self.plain.copy_within(range, bytes);
+            }
+            bytes += length;
+            if let Some(end) = self.ends.get_mut(code) {
+                *end = bytes;
+            }
+        }
+        self.ends.truncate(kept.len());
+        self.plain.truncate(bytes);
     }
 }
 

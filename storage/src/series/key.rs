@@ -135,7 +135,7 @@ pub(crate) fn visit_changed_tags<'a>(
     key: &'a [u8],
     mut visit: impl FnMut(usize, Option<&'a [u8]>),
 ) {
-    // Neighbours in an order differ in their last tags: the others are not looked at one by one.
+    // Neighbours in an order differ in their last tags: the values of the others are compared as one piece.
     let same = whole_tags(key, common_bytes(other, key));
     let mut others = Tags { rest: other.get(same..).unwrap_or_default() };
     let mut mine = Tags { rest: key.get(same..).unwrap_or_default() };

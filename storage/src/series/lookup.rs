@@ -52,21 +52,19 @@ impl<'a> SeriesLookup<'a> {
         found: &mut Vec<Option<SeriesRef>>,
     ) {
         found.clear();
-        if spellings.size_hint().1.is_some_and(|most| most < WORTH_ALL_SHARDS) {
+        let are_few = spellings.size_hint().1.is_some_and(|most| most < WORTH_ALL_SHARDS);
+        // Locks stand before all look-ups, because the processor waits for all memory before it takes one. None is waited
+        // for while others are held.
+        let shards = (!are_few).then(|| self.index.aliases.each_ref().map(RwLock::try_read));
+        let (Some(database), Some(shards)) = (self.number, shards.filter(|s| s.iter().all(Option::is_some)))
+        else {
             found.extend(spellings.map(|raw| self.by_spelling(raw?)));
-            return;
-        }
-        let Some(database) = self.number else {
-            found.extend(spellings.map(|_| None));
             return;
         };
         let round = self.index.rounds.current();
-        // Taken once for all: the processor waits for all memory before it takes a lock. Whoever takes several takes them
-        // in this order.
-        let shards = self.index.aliases.each_ref().map(RwLock::read);
         found.extend(spellings.map(|raw| {
             let hash = self.index.hash_spelling(database, raw?);
-            shards.get(shard_of(hash))?.find(hash, database, raw?, round)
+            shards.get(shard_of(hash))?.as_ref()?.find(hash, database, raw?, round)
         }));
     }
 

@@ -10,7 +10,9 @@
 //! - a series is forgotten only when no pin and no frame of the log can refer to it ([`rounds`]), and when nobody
 //!   [keeps](SeriesIndex::keep) it. So the index holds every series that a row of the log needs.
 //!
-//! Locks are taken in the order births, keys or aliases, slots. Nothing else is locked while orders are.
+//! Locks are taken in the order births, keys or aliases, slots. Nothing else is locked while orders are. Of one map only
+//! one shard is waited for at a time; who [looks up many spellings](SeriesLookup::by_spellings) has all shards of them, or
+//! does not insist.
 
 mod aliases;
 mod forget;
@@ -46,7 +48,7 @@ use crate::catalog::DefinitionQueue;
 use crate::error::{Error, Result};
 use crate::model::{FrameNumber, SeriesId, TableId};
 
-/// Shards of each map: enough that sources on a few cores rarely meet.
+/// Shards of each map: enough that sources on a few cores rarely wait for one that adds series.
 const SHARDS: usize = 16;
 
 /// The round of a series that somebody keeps.
