@@ -10,7 +10,7 @@ use std::time::Duration;
 use query::{ExternalTables, QueryService, Settings, Source};
 use storage::clock::WallClock;
 use storage::disk::sim::SimDisk;
-use storage::engine::{Committer, Engine, EngineConfig};
+use storage::engine::{Committer, Engine, EngineConfig, is_in_use};
 use storage::log::EncodedBatch;
 use storage::model::{DatabaseName, FieldType, FieldValue, Timestamp};
 use storage::object::{DurableLocalStore, FaultyStore, StoreFaults, TableStore};
@@ -223,6 +223,7 @@ impl World {
     }
 
     async fn open(&self) -> storage::Result<Node> {
+        self.until_nobody_has_the_folder().await;
         let disk = Arc::new(self.disk.clone());
         let tables = DurableLocalStore::open_on(&self.folder.path().join("store"), disk.clone())?;
         let store = FaultyStore::new(Arc::new(tables), Arc::clone(&self.faults));
@@ -444,6 +445,14 @@ impl World {
         self.no_traces()?;
         self.decide_retention()?;
         self.decide().await
+    }
+
+    /// Waits for what a start that was cut short has left on other threads: it keeps the folder for a moment.
+    async fn until_nobody_has_the_folder(&self) {
+        let deadline = storage::clock::instant() + Duration::from_secs(10);
+        while is_in_use(&self.data_dir()) && storage::clock::instant() < deadline {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// Waits until the disk is off.
