@@ -41,8 +41,8 @@ pub(super) struct BatchBuilder<'a> {
     by_name: HashMap<Box<str>, usize>,
     by_id: HashMap<TableId, usize>,
     /// The table that was looked up last.
-    last: Option<(TableId, usize)>,
-    new: Vec<NewSeries>,
+    last_table: Option<(TableId, usize)>,
+    new_series: Vec<NewSeries>,
     /// Where the raw spellings of new series lead: table, and position among the new series.
     spellings: HashMap<Box<[u8]>, (usize, u32), FixedState>,
     /// Canonical keys of new series, by table.
@@ -77,8 +77,8 @@ impl<'a> BatchBuilder<'a> {
             tables: Vec::new(),
             by_name: HashMap::new(),
             by_id: HashMap::new(),
-            last: None,
-            new: Vec::new(),
+            last_table: None,
+            new_series: Vec::new(),
             spellings: HashMap::default(),
             keys: HashMap::new(),
             refused_at,
@@ -174,20 +174,20 @@ impl<'a> BatchBuilder<'a> {
         if !unborn.is_empty() {
             return Ok(Finished::Unborn(unborn));
         }
-        let mut new: Vec<SeriesId> = Vec::with_capacity(self.new.len());
-        for NewSeries { table, key, spelling } in self.new {
+        let mut new_ids: Vec<SeriesId> = Vec::with_capacity(self.new_series.len());
+        for NewSeries { table, key, spelling } in self.new_series {
             let Some(schema) = schemas.get(table).and_then(Option::as_ref) else {
-                new.push(SeriesId::default());
+                new_ids.push(SeriesId::default());
                 continue;
             };
             let series = self.lookup.resolve(schema.id, &key).map_err(full)?;
             if let Some(raw) = spelling {
                 self.lookup.remember(&raw, series);
             }
-            new.push(series.id);
+            new_ids.push(series.id);
         }
         let tables = self.tables.into_iter().zip(schemas).filter(|(table, _)| !table.is_empty());
-        let tables = tables.filter_map(|(table, schema)| Some(table.finish(&*schema?, &new)));
+        let tables = tables.filter_map(|(table, schema)| Some(table.finish(&*schema?, &new_ids)));
         Ok(Finished::Batch(WriteBatch::of(tables.collect()), self.lookup.into_pin()))
     }
 
@@ -225,14 +225,14 @@ impl<'a> BatchBuilder<'a> {
             LineSeries::Found(_, series) => series,
             LineSeries::Fresh { key, tags, .. } => {
                 table.add_tags(&tags);
-                let number = u32::try_from(self.new.len()).unwrap_or(u32::MAX);
+                let number = u32::try_from(self.new_series.len()).unwrap_or(u32::MAX);
                 let key: Box<[u8]> = key.into();
                 self.keys.insert((position, key.clone()), number);
                 let spelling: Option<Box<[u8]>> = spelling.map(Into::into);
                 if let Some(raw) = &spelling {
                     self.spellings.insert(raw.clone(), (position, number));
                 }
-                self.new.push(NewSeries { table: position, key, spelling });
+                self.new_series.push(NewSeries { table: position, key, spelling });
                 RowSeries::New(number)
             }
         };
@@ -273,7 +273,7 @@ impl<'a> BatchBuilder<'a> {
     }
 
     fn table_by_id(&mut self, id: TableId) -> Option<usize> {
-        if let Some((last, position)) = self.last
+        if let Some((last, position)) = self.last_table
             && last == id
         {
             return Some(position);
@@ -285,7 +285,7 @@ impl<'a> BatchBuilder<'a> {
                 self.table_by_name(schema.name.as_str()).ok()?
             }
         };
-        self.last = Some((id, position));
+        self.last_table = Some((id, position));
         Some(position)
     }
 

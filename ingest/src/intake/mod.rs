@@ -262,7 +262,7 @@ impl Intake {
     ) -> (Written, SetAside) {
         let (mut written, mut aside) = (Written::default(), self.aside(request.protocol));
         let mut lines = crate::line_protocol::lines(&request.body);
-        let (mut together, mut known) = (Vec::with_capacity(LINES_TOGETHER), Vec::new());
+        let (mut together, mut known) = (Vec::new(), Vec::new());
         loop {
             together.extend(lines.by_ref().take(LINES_TOGETHER).map(|line| (line, Line::split(line.bytes))));
             if together.is_empty() {

@@ -223,7 +223,7 @@ impl TableBuilder {
     }
 
     /// The rows as columns, given the schema that has them all and the ids of the batch's new series.
-    pub(super) fn finish(self, schema: &TableSchema, new: &[SeriesId]) -> TableBatch {
+    pub(super) fn finish(self, schema: &TableSchema, new_ids: &[SeriesId]) -> TableBatch {
         let rows = self.rows.len();
         let mut fields = Vec::with_capacity(self.fields.len());
         for (builder, field) in self.fields.into_iter().zip(&schema.fields) {
@@ -236,7 +236,7 @@ impl TableBuilder {
         }
         let id_of = |series: &RowSeries| match series {
             RowSeries::Known(id) => id.get(),
-            RowSeries::New(position) => new.get(*position as usize).copied().unwrap_or_default().get(),
+            RowSeries::New(position) => new_ids.get(*position as usize).copied().unwrap_or_default().get(),
         };
         let series: ScalarBuffer<u32> = self.rows.iter().map(id_of).collect();
         TableBatch { table: schema.id, series, times: ScalarBuffer::from(self.times), fields }
