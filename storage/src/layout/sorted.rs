@@ -26,8 +26,10 @@ pub fn sorted_rows(schema: &TableSchema, physical: &RecordBatch) -> Result<Sorte
     let mut rows = SortedRows { times, ..SortedRows::default() };
     let mut keys = KeyBuffer::default();
     for start in run_starts(&tags, physical.num_rows()) {
-        let present = tags.iter().filter_map(|tag| Some((tag.position, tag.value(start)?)));
-        match keys.push_tags(present)? {
+        let changed = changed_tags(&tags, start);
+        let from = changed.first().map_or(usize::MAX, |tag| tag.position);
+        let present = changed.iter().filter_map(|tag| Some((tag.position, tag.value(start)?)));
+        match keys.push_tags(from, present)? {
             Pushed::Later if start > 0 => rows.ends.push(row_number(start)?),
             // Two codes of a dictionary may stand for one value.
             Pushed::Later | Pushed::Same => {}
@@ -135,6 +137,14 @@ fn run_starts(tags: &[Tag], rows: usize) -> Vec<usize> {
         }
     }
     is_start.iter().enumerate().filter_map(|(row, is_start)| is_start.then_some(row)).collect()
+}
+
+/// The tags from the first one on of which the code differs from that of the row before: all for the first row.
+fn changed_tags(tags: &[Tag], row: usize) -> &[Tag] {
+    let same = row.checked_sub(1).map_or(0, |before| {
+        tags.iter().take_while(|tag| tag.column.key(before) == tag.column.key(row)).count()
+    });
+    tags.get(same..).unwrap_or_default()
 }
 
 fn row_number(row: usize) -> Result<u32> {

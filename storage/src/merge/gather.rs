@@ -59,14 +59,19 @@ impl Gather {
         })
     }
 
-    /// Adds rows of a series, which is the last one added or a later one.
-    pub(super) fn add(&mut self, key: &SeriesKey, pick: Pick) {
-        self.rows += pick.rows();
-        self.picks.push(pick);
+    /// Says of which series the rows are that are added next, of which there is one at least: of the last one or of a
+    /// later one.
+    pub(super) fn begin(&mut self, key: &SeriesKey) {
         if self.keys.last() != Some(key) {
             self.keys.push(key.clone());
             self.ends.push(0);
         }
+    }
+
+    /// Adds rows of the series that was begun last.
+    pub(super) fn add(&mut self, pick: Pick) {
+        self.rows += pick.rows();
+        self.picks.push(pick);
         if let Some(end) = self.ends.last_mut() {
             *end = u32::try_from(self.rows).unwrap_or(u32::MAX);
         }
@@ -80,9 +85,8 @@ impl Gather {
                 Pick::Run { batch, from, to } => (*batch, *from, *to),
                 Pick::Point(versions) => versions.first().map_or((0, 0, 0), |(b, row)| (*b, *row, *row + 1)),
             };
-            times.extend_from_slice(
-                self.batch(batch).and_then(|rows| rows.times.get(from..to)).unwrap_or_default(),
-            );
+            let rows = self.batch(batch).and_then(|rows| rows.times.get(from..to));
+            append(&mut times, rows.unwrap_or_default());
         }
         let mut fields = Vec::new();
         for field in &self.columns {
@@ -160,7 +164,10 @@ impl Gather {
                     let bits = arrays.get(batch).map(|array| array.values())?;
                     match rows.len() {
                         1 => values.append(bits.value(rows.start)),
-                        length => values.append_buffer(&bits.slice(rows.start, length)),
+                        _ => {
+                            let place = bits.offset() + rows.start..bits.offset() + rows.end;
+                            values.append_packed_range(place, bits.values());
+                        }
                     }
                 }
                 Some(Arc::new(BooleanArray::new(values.finish(), None)))
@@ -175,7 +182,7 @@ impl Gather {
         let slices: Vec<&[T::Native]> = slices.collect::<Option<_>>()?;
         let mut values: Vec<T::Native> = Vec::with_capacity(self.rows);
         for (batch, rows) in self.newest() {
-            values.extend_from_slice(slices.get(batch)?.get(rows)?);
+            append(&mut values, slices.get(batch)?.get(rows)?);
         }
         Some(Arc::new(PrimitiveArray::<T>::new(values.into(), None)))
     }
@@ -226,6 +233,15 @@ impl Gather {
         }
         let values = make_array(gathered.freeze());
         Ok((values.null_count() < values.len()).then_some(values))
+    }
+}
+
+/// Appends values. Runs are often of a row or two, for which a call that copies memory takes longer than the copying.
+fn append<T: Copy>(values: &mut Vec<T>, more: &[T]) {
+    match more {
+        [one] => values.push(*one),
+        [one, other] => values.extend([*one, *other]),
+        more => values.extend_from_slice(more),
     }
 }
 

@@ -138,13 +138,14 @@ impl Merger {
         let mut holders = std::mem::take(&mut self.holders);
         let in_turn = self.stand_in_turn(&holders);
         let mut needs = false;
+        self.gather.begin(&self.key);
         while !holders.is_empty() && !needs {
             let pick = match holders.as_slice() {
                 &[source, ..] if in_turn => self.take_run(source, None),
                 _ => self.take_earliest(&holders),
             };
             let Some(pick) = pick else { break };
-            self.gather.add(&self.key, pick);
+            self.gather.add(pick);
             holders.retain(|source| {
                 let Some(source) = self.sources.get_mut(*source) else { return false };
                 let left = source.has_left_series();

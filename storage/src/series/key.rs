@@ -170,6 +170,16 @@ fn common_bytes(a: &[u8], b: &[u8]) -> usize {
     same + rest.take_while(|(a, b)| a == b).count()
 }
 
+/// The bytes of those tags of `key` that stand below a position.
+pub(super) fn tags_before(key: &[u8], position: usize) -> usize {
+    let mut tags = Tags { rest: key };
+    let mut before = 0;
+    while tags.next().is_some_and(|(at, _)| at < position) {
+        before = key.len() - tags.rest.len();
+    }
+    before
+}
+
 /// The bytes of those tags of `key` that end within its first `bytes`.
 fn whole_tags(key: &[u8], bytes: usize) -> usize {
     let mut tags = Tags { rest: key };

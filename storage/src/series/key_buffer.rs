@@ -3,9 +3,11 @@
 //! Whoever walks over such keys in their order reads memory in its order, and takes and drops them by counters that
 //! stay in the cache. A key keeps the memory of its neighbours: [`SeriesKey::detached`] is for one that stays alone.
 
+use std::cmp::Ordering;
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::key::{SeriesKey, compare, put_key};
+use super::key::{SeriesKey, compare, put_key, tags_before};
 use crate::error::Result;
 
 /// Bytes of keys that share their memory: enough that their number does not matter, and few for one key to keep.
@@ -18,6 +20,8 @@ pub(crate) struct KeyBuffer {
     /// Where the keys begin and end that are not in `keys` yet, and their bytes.
     places: Vec<(u32, u32)>,
     bytes: Vec<u8>,
+    /// Where the last key stands in `bytes`, if there is one.
+    last: Option<Range<usize>>,
 }
 
 /// How a pushed key stands to the one before.
@@ -32,20 +36,32 @@ pub(crate) enum Pushed {
 }
 
 impl KeyBuffer {
-    /// Adds the key of a series with these tags, which are sorted by position, unless it is the last one.
+    /// Adds the key of the series that has the tags of the last key below position `from`, and else these, which are
+    /// sorted by position; unless it is the last one. Neighbours in an order differ in their last tags: what they have
+    /// in common is copied in one piece and compared with nothing.
     ///
     /// # Errors
     /// Those of [`canonical_key`](super::canonical_key).
-    pub(crate) fn push_tags<'a>(&mut self, tags: impl Iterator<Item = (usize, &'a str)>) -> Result<Pushed> {
-        let from = self.bytes.len();
+    pub(crate) fn push_tags<'a>(
+        &mut self,
+        from: usize,
+        tags: impl Iterator<Item = (usize, &'a str)>,
+    ) -> Result<Pushed> {
+        let begin = self.bytes.len();
+        let last = self.last.clone();
+        let common = last.clone().map_or(0..0, |last| {
+            last.start..last.start + tags_before(self.bytes.get(last).unwrap_or_default(), from)
+        });
+        self.bytes.extend_from_within(common.clone());
         put_key(&mut self.bytes, tags)?;
-        let key = self.bytes.get(from..).unwrap_or_default();
-        let order = self.last().map_or(std::cmp::Ordering::Greater, |last| compare(key, last));
+        let own = self.bytes.get(begin + common.len()..).unwrap_or_default();
+        let others = last.and_then(|last| self.bytes.get(common.end..last.end));
+        let order = others.map_or(Ordering::Greater, |others| compare(own, others));
         if order.is_eq() {
-            self.bytes.truncate(from);
+            self.bytes.truncate(begin);
             return Ok(Pushed::Same);
         }
-        self.end_key(from);
+        self.end_key(begin);
         Ok(if order.is_gt() { Pushed::Later } else { Pushed::Earlier })
     }
 
@@ -62,17 +78,11 @@ impl KeyBuffer {
         self.keys
     }
 
-    fn last(&self) -> Option<&[u8]> {
-        match self.places.last() {
-            Some((from, to)) => self.bytes.get(*from as usize..*to as usize),
-            None => self.keys.last().map(SeriesKey::as_bytes),
-        }
-    }
-
     fn end_key(&mut self, from: usize) {
         // One buffer has a little more than a mebibyte, and a key a few kilobytes.
         let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
         self.places.push((place(from), place(self.bytes.len())));
+        self.last = Some(from..self.bytes.len());
         if self.bytes.len() >= SHARED_BYTES {
             self.share();
         }
@@ -81,7 +91,11 @@ impl KeyBuffer {
     /// Makes keys of the bytes so far.
     fn share(&mut self) {
         let shared: Arc<[u8]> = self.bytes.as_slice().into();
-        self.bytes.clear();
+        // The next key may begin as the last one does.
+        let last = self.last.take().unwrap_or_default();
+        self.bytes.copy_within(last.clone(), 0);
+        self.bytes.truncate(last.len());
+        self.last = Some(0..last.len());
         self.keys.extend(self.places.drain(..).map(|(from, to)| SeriesKey::part(&shared, from, to)));
     }
 }
@@ -100,8 +114,8 @@ mod tests {
         let names: Vec<String> = (0..40_000).map(|number| format!("{number:040}")).collect();
         let (mut tags, mut keys) = (KeyBuffer::default(), KeyBuffer::default());
         for name in &names {
-            assert_eq!(tags.push_tags(std::iter::once((0, name.as_str()))).unwrap(), Pushed::Later);
-            assert_eq!(tags.push_tags(std::iter::once((0, name.as_str()))).unwrap(), Pushed::Same);
+            assert_eq!(tags.push_tags(0, std::iter::once((0, name.as_str()))).unwrap(), Pushed::Later);
+            assert_eq!(tags.push_tags(0, std::iter::once((0, name.as_str()))).unwrap(), Pushed::Same);
             keys.push(&key(name));
         }
         let expected: Vec<SeriesKey> = names.iter().map(|name| key(name)).collect();
@@ -111,10 +125,31 @@ mod tests {
     }
 
     #[test]
+    fn a_key_begins_as_the_last_one_also_where_memory_ends() {
+        let tags = |number: usize| [(0, format!("{:070}", number / 1_000)), (3, format!("{number:070}"))];
+        let mut keys = KeyBuffer::default();
+        for number in 0..30_000 {
+            let from = if number % 1_000 == 0 { 0 } else { 1 };
+            let changed = tags(number);
+            let changed = changed.iter().filter(|(at, _)| *at >= from);
+            let changed = changed.map(|(at, value)| (*at, value.as_str()));
+            assert_eq!(keys.push_tags(from, changed.clone()).unwrap(), Pushed::Later);
+            assert_eq!(keys.push_tags(from, changed).unwrap(), Pushed::Same);
+        }
+        let keys = keys.finish();
+        assert!(keys.iter().map(|key| key.as_bytes().len()).sum::<usize>() > 2 * SHARED_BYTES);
+        for (number, got) in keys.iter().enumerate() {
+            let expected = tags(number);
+            let expected = canonical_key(expected.iter().map(|(at, value)| (*at, value.as_str()))).unwrap();
+            assert_eq!(got.as_bytes(), expected);
+        }
+    }
+
+    #[test]
     fn a_key_that_comes_too_early_is_seen() {
         let mut keys = KeyBuffer::default();
-        keys.push_tags(std::iter::once((0, "b"))).unwrap();
-        assert_eq!(keys.push_tags(std::iter::once((0, "a"))).unwrap(), Pushed::Earlier);
+        keys.push_tags(0, std::iter::once((0, "b"))).unwrap();
+        assert_eq!(keys.push_tags(0, std::iter::once((0, "a"))).unwrap(), Pushed::Earlier);
     }
 
     #[test]
