@@ -6,13 +6,15 @@
 //!
 //! 1. If the table's version for `app_id` is not below `version`, the commit is there: do nothing.
 //! 2. Put the next log entry, only if nobody else has put one of that number.
-//! 3. After any error, even "exists already", read the log again and begin at 1: the put may have worked.
+//! 3. After any error, even "exists already", read what is new in the log and begin at 1: the put may have worked.
 //!
 //! Invariants: the store is durable on return, so a returned commit survives a power cut. Of several processes that
-//! commit to a table one wins, and the others begin again on top of what it committed. Columns are only ever added. What Delta Lake's own fields cannot
-//! say of a file, its `tags` say: the range of sequences, exact times, number of rows, checksum.
+//! commit to a table one wins, and the others begin again on top of what it committed. Columns are only ever added. What
+//! Delta Lake's own fields cannot say of a file, its `tags` say: the range of sequences, exact times, number of rows,
+//! checksum.
 
 mod action;
+mod attempts;
 mod attested;
 mod followed;
 mod history;
@@ -40,6 +42,7 @@ use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use url::Url;
 
+use self::attempts::Attempts;
 pub(crate) use self::followed::is_unanswered;
 pub(crate) use self::parts::parts_of_version;
 pub(crate) use self::tables::{TableLogs, TakenLog};
@@ -52,10 +55,6 @@ use crate::model::{DataFile, Sequence, TableSchema};
 /// Commits between two checkpoints: opening a table reads at most so many small objects beside the checkpoint,
 /// while writing one (all files of the table) stays rare.
 const CHECKPOINT_COMMITS: u64 = 100;
-
-/// How often a commit is tried at once. One process commits to a table, so a second try is for a lost answer;
-/// a store that fails longer is for the caller to wait for.
-const COMMIT_ATTEMPTS: u32 = 4;
 
 /// How long old log entries are kept, which is how far back a version of the table can be opened.
 const LOG_RETENTION: &str = "interval 7 days";
@@ -224,20 +223,17 @@ impl TableLog {
         schema: Option<&TableSchema>,
     ) -> Result<u64> {
         self.load_transaction(app_id).await?;
-        let mut attempt = 0;
+        if self.transaction_version(app_id) >= Some(version) {
+            return Ok(self.version());
+        }
+        let mut attempts = Attempts::default();
         while self.transaction_version(app_id) < Some(version) {
-            attempt += 1;
             fail::fail_point!("delta-before-commit");
             let Err(error) = self.try_commit(files, app_id, version, schema).await else { break };
-            tracing::warn!(%error, table = %self.folder, attempt, "the commit failed, reading the log again");
-            if attempt == COMMIT_ATTEMPTS || self.reload(app_id).await.is_err() {
-                return Err(error);
-            }
+            self.begin_again(&mut attempts, error, app_id).await?;
         }
         fail::fail_point!("delta-after-commit");
-        if attempt > 0 {
-            self.checkpoint_if_due().await;
-        }
+        self.checkpoint_if_due().await;
         Ok(self.version())
     }
 
@@ -255,11 +251,12 @@ impl TableLog {
         app_id: &str,
     ) -> Result<bool> {
         let data_change = rows == Rows::Fewer;
-        for attempt in 1.. {
+        let mut attempts = None;
+        loop {
             let live: HashSet<Path> = self.files()?.into_iter().map(|file| file.path).collect();
             let is_done = match added {
-                // One process commits to the table: what is gone since the first try was removed by it.
-                [] => attempt > 1 && !removed.iter().any(|file| live.contains(&file.path)),
+                // One process removes files of the table: what is gone since the first try was removed by it.
+                [] => attempts.is_some() && !removed.iter().any(|file| live.contains(&file.path)),
                 added => added.iter().all(|file| live.contains(&file.path)),
             };
             if is_done {
@@ -288,10 +285,8 @@ impl TableLog {
             let properties = CommitProperties::default();
             let written = self.write(actions, properties, operation, transaction).await;
             let Err(error) = written else { break };
-            tracing::warn!(%error, table = %self.folder, attempt, "the commit failed, reading the log again");
-            if attempt == COMMIT_ATTEMPTS || self.reload(app_id).await.is_err() {
-                return Err(error);
-            }
+            let attempts = attempts.get_or_insert_with(Attempts::default);
+            self.begin_again(attempts, error, app_id).await?;
         }
         fail::fail_point!("delta-after-replace");
         self.checkpoint_if_due().await;

@@ -84,7 +84,7 @@ async fn grow(shared: &Arc<Shared>, known: &TableSchema, draft: Draft<'_>) -> Re
     let Some(drafted) = draft()? else { return Ok(Some(())) };
     if let Err(error) = table.grow(&drafted, app_id).await {
         tracing::debug!(%error, table = %known.name, "another node has changed the table");
-        table.reload(app_id).await?;
+        table.refresh(app_id).await?;
     }
     refresh::show(shared, known, &table).await?;
     Ok(Some(()))

@@ -46,6 +46,10 @@ use crate::tombstone::Tombstone;
 /// Between two times that a node which starts asks for what the others have.
 const JOIN_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
+/// The room that a merge leaves, in the time that its own commit took: to read it takes another about one, and to commit a
+/// second.
+const COMMITS_OF_ROOM: u32 = 2;
+
 /// How tables are shared.
 #[derive(Debug, Clone, Copy)]
 pub struct ClusterConfig {
@@ -155,6 +159,19 @@ pub(crate) async fn take_turn(shared: &Arc<Shared>, table: TableId) -> Result<Op
     // What is chosen next must be chosen of what the table has, and not of what it had.
     refresh::table(shared, &schema).await?;
     Ok(Some(lease))
+}
+
+/// Waits after a commit of a merge, so that a node which it has overtaken reads it and gets its own commit in. A backlog of
+/// merges is hundreds of commits, and a node loses against them as long as it takes longer to read one than the next takes
+/// to come; its flushes and deletes would wait for all of them.
+pub(crate) async fn leave_room(shared: &Shared, commit_took: Duration, stopped: &watch::Receiver<bool>) {
+    if shared.cluster.is_shared() {
+        let mut stopped = stopped.clone();
+        tokio::select! {
+            _ = stopped.wait_for(|stopped| *stopped) => {}
+            () = tokio::time::sleep(commit_took * COMMITS_OF_ROOM) => {}
+        }
+    }
 }
 
 /// Hears of everything before the first row is taken: the other nodes must know of this one by then. It waits for the

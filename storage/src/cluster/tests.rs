@@ -1,6 +1,7 @@
 //! Tests of tables that two nodes share: each has its own data directory, and both one store.
 
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use super::{ClusterConfig, Lease, Leases, take_turn};
 use crate::catalog::{Applied, SchemaChange, TableDeclaration};
 use crate::engine::EngineConfig;
 use crate::engine::tests::remote::remote;
-use crate::engine::tests::{Node, Row, Rows, rows};
+use crate::engine::tests::{DAY, Node, Row, Rows, rows};
 use crate::layout::table_folder;
 use crate::log::Epoch;
 use crate::model::{DatabaseName, FieldType, Scale, Sequence, TableId, TableName, TableSchema};
@@ -265,6 +266,44 @@ async fn nodes_that_compact_at_one_time_take_turns() {
     }
     let pair = pair.reopen_b().await;
     assert_eq!(pair.b.read("t").await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_commits_while_another_merges_a_backlog_of_the_table() {
+    const DAYS: i64 = 20;
+    let mut pair = Pair::with_table().await;
+    let mut expected = Rows::new();
+    for round in 0..2 {
+        let of_days: Vec<Row> = (0..DAYS).map(|day| ("a", day * DAY + round, 1.0)).collect();
+        pair.a.write(&[("t", &of_days)]);
+        pair.a.engine.flush().await.unwrap();
+        expected.extend(rows(&of_days));
+    }
+    pair.store.set_latency(Duration::from_millis(5));
+    let Pair { a, mut b, store, .. } = pair;
+    let mut flushes = Vec::new();
+    let mut merging = pin!(a.engine.compact(true));
+    let merged = loop {
+        let of_b = [("b", flushes.len() as i64, 2.0)];
+        b.write(&[("t", &of_b)]);
+        expected.extend(rows(&of_b));
+        let flush = async {
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            b.engine.flush().await
+        };
+        tokio::select! {
+            merged = &mut merging => break merged.unwrap(),
+            flushed = flush => flushes.push(flushed),
+        }
+    };
+    store.set_latency(Duration::ZERO);
+    assert_eq!(i64::try_from(merged).unwrap(), DAYS);
+    assert!(flushes.len() > 5 && flushes.iter().all(Result::is_ok), "{flushes:?}");
+    b.engine.flush().await.unwrap();
+    for node in [&a, &b] {
+        node.engine.refresh().await.unwrap();
+        assert_eq!(node.read("t").await, expected);
+    }
 }
 
 #[tokio::test]

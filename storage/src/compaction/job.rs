@@ -1,16 +1,19 @@
 //! Runs one job: files are read, freed of what is deleted, merged, written, put and committed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures::StreamExt;
 use object_store::ObjectStore;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use super::INPUT_BYTES;
 use super::output::Output;
 use super::pace::Pace;
 use super::plan::Job;
+use crate::clock;
 use crate::cluster::Lease;
 use crate::delta::Rows;
 use crate::engine::Shared;
@@ -28,7 +31,7 @@ const BATCH_ROWS: usize = 32 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// The output stands in the inputs' place.
-    Merged,
+    Merged { commit_took: Duration },
     /// It was told to stop. Nothing has changed.
     Cancelled,
     /// Another process or job has replaced an input meanwhile. Nothing has changed.
@@ -49,11 +52,11 @@ enum Merged {
 pub(super) async fn run(
     shared: &Arc<Shared>,
     job: Job,
-    cancelled: &Arc<AtomicBool>,
+    stopped: &watch::Receiver<bool>,
     lease: &Lease,
 ) -> Result<Outcome> {
     let schema = shared.schema(job.table)?;
-    let (for_write, for_merge) = (Arc::clone(shared), Arc::clone(cancelled));
+    let (for_write, for_merge) = (Arc::clone(shared), stopped.clone());
     let (for_job, handle) = (job.clone(), Handle::current());
     let merge = move || {
         let bytes = for_job.inputs.len() * INPUT_BYTES;
@@ -81,7 +84,7 @@ fn merge(
     shared: &Shared,
     schema: &Arc<TableSchema>,
     job: &Job,
-    cancelled: &AtomicBool,
+    stopped: &watch::Receiver<bool>,
     handle: &Handle,
 ) -> Result<Merged> {
     let (mut sources, mut columns) = (Vec::with_capacity(job.inputs.len()), Columns::default());
@@ -109,7 +112,7 @@ fn merge(
     let mut output = Output::create(&area, schema, &columns, job.date, sequences, job.deleted_up_to())?;
     let mut pace = Pace::new(shared.config.compaction.cpu_percent);
     loop {
-        if cancelled.load(Ordering::Relaxed) {
+        if *stopped.borrow() {
             return Ok(Merged::Cancelled);
         }
         if let Some(pause) = pace.due() {
@@ -145,14 +148,16 @@ async fn publish(shared: &Shared, job: &Job, staged: Option<&DataFile>, lease: &
         return Ok(Outcome::Overtaken);
     }
     let rows = if job.deletes() { Rows::Fewer } else { Rows::Same };
+    let begun = clock::instant();
     if !table.replace(&job.inputs, &added, rows, shared.tables.app_id()).await? {
         return Ok(Outcome::Overtaken);
     }
+    let commit_took = clock::instant().duration_since(begun);
     fail::fail_point!("compacted-after-commit");
     shared.view.change(job.table, |view| show(view, &job.inputs, added));
     shared.view.note_gone(&job.inputs);
     drop(table);
-    Ok(Outcome::Merged)
+    Ok(Outcome::Merged { commit_took })
 }
 
 /// The name of an output in its table. It begins as that of a flushed file only if all of its rows are of this log: last

@@ -24,7 +24,6 @@ mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex as SyncMutex;
@@ -106,7 +105,6 @@ pub(crate) struct Compactor {
     shared: Arc<Shared>,
     /// One job at a time.
     turn: Arc<Mutex<()>>,
-    cancelled: Arc<AtomicBool>,
     stop: watch::Sender<bool>,
     task: SyncMutex<Option<JoinHandle<()>>>,
 }
@@ -115,26 +113,23 @@ impl Compactor {
     /// Starts the task that merges files, if the configuration says so.
     pub(crate) fn start(shared: Arc<Shared>) -> Self {
         let turn = Arc::new(Mutex::new(()));
-        let cancelled = Arc::new(AtomicBool::new(false));
         let (stop, stopped) = watch::channel(false);
         let runs = shared.config.background && shared.config.compaction.enabled;
-        let task = runs.then(|| {
-            tokio::spawn(work(Arc::clone(&shared), Arc::clone(&turn), Arc::clone(&cancelled), stopped))
-        });
-        Self { shared, turn, cancelled, stop, task: SyncMutex::new(task) }
+        let task = runs.then(|| tokio::spawn(work(Arc::clone(&shared), Arc::clone(&turn), stopped)));
+        Self { shared, turn, stop, task: SyncMutex::new(task) }
     }
 
     /// Runs jobs until there is none, and returns their number. With `all`, also for days that have not settled.
     pub(crate) async fn run(&self, all: bool) -> Result<usize> {
         let want = if all { Want::All } else { Want::Due };
-        run_jobs(&self.shared, &self.turn, &self.cancelled, want).await
+        run_jobs(&self.shared, &self.turn, &self.stop.subscribe(), want).await
     }
 
     /// Writes anew the files of some tables that hold rows which deletes up to `delete` hide, and nothing else.
     pub(crate) async fn apply_deletes(&self, delete: Sequence, tables: &HashSet<TableId>) -> Result<usize> {
         let want = Want::Deleted(delete);
         let of_tables = |table: TableId| tables.contains(&table);
-        run_jobs_of(&self.shared, &self.turn, &self.cancelled, want, &of_tables).await
+        run_jobs_of(&self.shared, &self.turn, &self.stop.subscribe(), want, &of_tables).await
     }
 
     /// Waits for the job that runs, and keeps the next from beginning.
@@ -144,7 +139,6 @@ impl Compactor {
 
     /// Stops what runs, and ends the task.
     pub(crate) async fn stop(&self) {
-        self.cancelled.store(true, Ordering::Relaxed);
         self.stop.send_replace(true);
         let task = self.task.lock().take();
         if let Some(task) = task
@@ -155,12 +149,7 @@ impl Compactor {
     }
 }
 
-async fn work(
-    shared: Arc<Shared>,
-    turn: Arc<Mutex<()>>,
-    cancelled: Arc<AtomicBool>,
-    mut stopped: watch::Receiver<bool>,
-) {
+async fn work(shared: Arc<Shared>, turn: Arc<Mutex<()>>, mut stopped: watch::Receiver<bool>) {
     let mut look = tokio::time::interval(LOOK_EVERY);
     let mut vacuum = tokio::time::interval(VACUUM_EVERY);
     loop {
@@ -174,7 +163,7 @@ async fn work(
                 }
             }
         }
-        if let Err(error) = run_jobs(&shared, &turn, &cancelled, Want::Due).await {
+        if let Err(error) = run_jobs(&shared, &turn, &stopped, Want::Due).await {
             tracing::error!(%error, "a compaction failed; its files stay as they are and it is tried again");
             tokio::select! {
                 _ = stopped.changed() => return,
@@ -187,16 +176,16 @@ async fn work(
 async fn run_jobs(
     shared: &Arc<Shared>,
     turn: &Mutex<()>,
-    cancelled: &Arc<AtomicBool>,
+    stopped: &watch::Receiver<bool>,
     want: Want,
 ) -> Result<usize> {
-    run_jobs_of(shared, turn, cancelled, want, &|_| true).await
+    run_jobs_of(shared, turn, stopped, want, &|_| true).await
 }
 
 async fn run_jobs_of(
     shared: &Arc<Shared>,
     turn: &Mutex<()>,
-    cancelled: &Arc<AtomicBool>,
+    stopped: &watch::Receiver<bool>,
     want: Want,
     tables: &(dyn Fn(TableId) -> bool + Sync),
 ) -> Result<usize> {
@@ -223,9 +212,10 @@ async fn run_jobs_of(
             continue;
         };
         let day = (job.table, job.date);
-        match job::run(shared, job, cancelled, lease).await {
-            Ok(Outcome::Merged) => {
+        match job::run(shared, job, stopped, lease).await {
+            Ok(Outcome::Merged { commit_took }) => {
                 done += 1;
+                cluster::leave_room(shared, commit_took, stopped).await;
                 if matches!(want, Want::Deleted(_)) {
                     fail::fail_point!("erasure-between-data-files");
                 }

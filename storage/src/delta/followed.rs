@@ -1,13 +1,16 @@
 //! A table's log that other nodes commit to as well: what they have committed, and what is agreed on with them.
 
+use std::future::ready;
 use std::sync::Arc;
 
-use deltalake_core::kernel::Action;
 use deltalake_core::kernel::transaction::CommitProperties;
+use deltalake_core::kernel::{Action, Transaction};
 use deltalake_core::protocol::DeltaOperation;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
+use hashbrown::HashMap;
 use object_store::ObjectStore;
 use object_store::path::Path;
+use serde::Deserialize;
 
 use super::history::{LOG, version_of};
 use super::{DATABASE, PARTITION, TABLE, TableLog};
@@ -16,29 +19,70 @@ use crate::error::{Error, Result};
 use crate::layout::described;
 use crate::model::{DataFile, DatabaseName, Partition, TableName, TableSchema};
 
+/// Entries of the log that are read at a time.
+const ENTRIES_AT_ONCE: usize = 16;
+
+/// A line of an entry, of which only the transaction matters here.
+#[derive(Debug, Deserialize)]
+struct Line {
+    txn: Option<Transaction>,
+}
+
 impl TableLog {
-    /// Reads what others have committed since; one request lists that there is nothing.
+    /// Reads what was committed since; one request lists that there is nothing, and otherwise no older entry is read.
     ///
     /// # Errors
     /// [`Error::Delta`] and [`Error::ObjectStore`] when the log cannot be read.
     pub(crate) async fn refresh(&mut self, app_id: &str) -> Result<()> {
+        let known = self.version();
         let store = self.log_store.object_store(None);
-        let known = Path::from(format!("{LOG}/{:020}.json", self.version()));
-        let newer = store.list_with_offset(Some(&Path::from(LOG)), &known).try_filter_map(|object| {
-            let version = version_of(&object.location);
-            std::future::ready(Ok(version.filter(|version| *version > self.version())))
-        });
-        if std::pin::pin!(newer).try_next().await?.is_none() {
+        let offset = Path::from(format!("{LOG}/{known:020}.json"));
+        let listed = store.list_with_offset(Some(&Path::from(LOG)), &offset);
+        let versions = listed.map_ok(|object| version_of(&object.location).unwrap_or_default());
+        let newest = versions.try_fold(known, |newest, version| ready(Ok(newest.max(version)))).await?;
+        if newest == known {
             return Ok(());
         }
         let mut state = self.state.clone();
-        if state.update(self.log_store.as_ref(), None).await.is_err() {
+        let updated = state.update(self.log_store.as_ref(), Some(newest));
+        let (updated, transactions) = tokio::join!(updated, self.transactions_after(known, newest));
+        if updated.is_err() {
             // What lies between may have been removed: an erasure leaves the newest version alone.
             return self.reload(app_id).await;
         }
+        match transactions? {
+            Some(transactions) => self.transactions.extend(transactions),
+            None => self.transactions.clear(),
+        }
         self.state = state;
-        self.transactions.clear();
         self.load_transaction(app_id).await
+    }
+
+    /// The transactions in the entries after `known` up to `newest`; `None` when there are so many that a checkpoint says
+    /// more, or one is gone.
+    async fn transactions_after(
+        &self,
+        known: u64,
+        newest: u64,
+    ) -> Result<Option<HashMap<String, Option<i64>>>> {
+        if newest - known > self.checkpoint_commits {
+            return Ok(None);
+        }
+        let entries = (known + 1..=newest).map(|version| self.log_store.read_commit_entry(version));
+        let mut entries = stream::iter(entries).buffered(ENTRIES_AT_ONCE);
+        let mut transactions = HashMap::new();
+        while let Some(entry) = entries.try_next().await? {
+            let Some(entry) = entry else { return Ok(None) };
+            for line in serde_json::Deserializer::from_slice(&entry).into_iter::<Line>() {
+                let line = line.map_err(|error| {
+                    Error::Damaged(format!("the log of table {} is damaged: {error}", self.folder))
+                })?;
+                if let Some(transaction) = line.txn {
+                    transactions.insert(transaction.app_id, Some(transaction.version));
+                }
+            }
+        }
+        Ok(Some(transactions))
     }
 
     /// Adds the columns of `schema` that the table lacks, and nothing else (KEY-4).

@@ -8,7 +8,7 @@ use deltalake_core::kernel::transaction::CommitProperties;
 use deltalake_core::protocol::DeltaOperation;
 use object_store::path::Path;
 
-use super::{COMMIT_ATTEMPTS, TableLog, action, now_ms};
+use super::{Attempts, TableLog, action, now_ms};
 use crate::error::Result;
 use crate::model::DataFile;
 
@@ -19,7 +19,8 @@ impl TableLog {
     /// # Errors
     /// [`Error::Delta`](crate::Error::Delta) when the store cannot be written or read: it may have happened.
     pub async fn retire(&mut self, files: &[Arc<DataFile>], app_id: &str) -> Result<()> {
-        for attempt in 1.. {
+        let mut attempts = Attempts::default();
+        loop {
             let live: HashSet<Path> = self.files()?.into_iter().map(|file| file.path).collect();
             let left: Vec<_> = files.iter().filter(|file| live.contains(&file.path)).collect();
             if left.is_empty() {
@@ -34,10 +35,7 @@ impl TableLog {
             let transaction = self.transaction_version(app_id).map(|version| (app_id, version));
             let written = self.write(actions, CommitProperties::default(), operation, transaction).await;
             let Err(error) = written else { break };
-            tracing::warn!(%error, table = %self.folder, attempt, "the commit failed, reading the log again");
-            if attempt == COMMIT_ATTEMPTS || self.reload(app_id).await.is_err() {
-                return Err(error);
-            }
+            self.begin_again(&mut attempts, error, app_id).await?;
         }
         self.checkpoint_if_due().await;
         Ok(())

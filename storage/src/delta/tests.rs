@@ -184,6 +184,34 @@ async fn a_commit_after_a_stranger_s_commit_takes_the_next_version() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_lost_race_only_newer_entries_are_read() {
+    let mut rig = Rig::new("db", "room");
+    let mut first = rig.create().await;
+    let mut wanted = Vec::new();
+    for sequence in 1..=40 {
+        let file = rig.file(DAY, 1, sequence).await;
+        let version = i64::try_from(sequence).unwrap();
+        first.commit(std::slice::from_ref(&file), "other", version, None).await.unwrap();
+        wanted.push(file);
+    }
+    let counting = Arc::new(FlakyStore::new(rig.store.clone()));
+    rig.store = counting.clone();
+    let mut second = rig.open().await.unwrap();
+    let (a, b, c) = (rig.file(DAY, 1, 41).await, rig.file(DAY, 1, 42).await, rig.file(DAY, 1, 43).await);
+    first.commit(std::slice::from_ref(&a), "other", 41, None).await.unwrap();
+    counting.take_reads();
+    assert_eq!(second.commit(std::slice::from_ref(&b), APP, 42, None).await.unwrap(), 42);
+    first.retire(&[Arc::new(a)], "other").await.unwrap();
+    let merged = [Arc::new(wanted.remove(0)), Arc::new(wanted.remove(0))];
+    assert!(second.replace(&merged, std::slice::from_ref(&c), Rows::Same, APP).await.unwrap());
+    let reads = counting.take_reads();
+    assert!(reads < 15, "{reads} requests for two entries and two commits");
+    wanted.extend([b, c]);
+    assert_eq!(sorted(second.files().unwrap()), wanted);
+    assert_eq!(sorted(rig.open().await.unwrap().files().unwrap()), wanted);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn new_columns_come_with_the_commit_that_first_has_them() {
     let mut rig = Rig::new("db", "room");
     let mut log = rig.create().await;

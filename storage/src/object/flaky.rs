@@ -52,6 +52,8 @@ struct State {
     die: Mutex<StdRng>,
     is_down: Mutex<bool>,
     loses_commit: Mutex<bool>,
+    /// How long each request takes.
+    latency: Mutex<Duration>,
 }
 
 /// Retries that come soon, for tests.
@@ -75,6 +77,7 @@ impl FlakyStore {
             die: Mutex::new(StdRng::seed_from_u64(seed)),
             is_down: Mutex::new(false),
             loses_commit: Mutex::new(false),
+            latency: Mutex::default(),
         }))
     }
 
@@ -89,6 +92,11 @@ impl FlakyStore {
 
     pub(crate) fn set_down(&self, is_down: bool) {
         *self.0.is_down.lock() = is_down;
+    }
+
+    /// From now on each request takes so long.
+    pub(crate) fn set_latency(&self, latency: Duration) {
+        *self.0.latency.lock() = latency;
     }
 
     /// The next commit of a table is done, its answer is lost, and then the store is down.
@@ -119,11 +127,19 @@ impl FlakyStore {
         }
     }
 
+    async fn wait(&self) {
+        let latency = *self.0.latency.lock();
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
+    }
+
     async fn through<T>(&self, request: impl Future<Output = Result<T>>) -> Result<T> {
         self.through_with(self.draw(), request).await
     }
 
     async fn through_with<T>(&self, fault: Fault, request: impl Future<Output = Result<T>>) -> Result<T> {
+        self.wait().await;
         match fault {
             Fault::None | Fault::Broken => request.await,
             Fault::Before => Err(cut()),
@@ -225,12 +241,18 @@ impl FlakyStore {
         &self,
         listing: BoxStream<'static, Result<ObjectMeta>>,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
-        match self.draw() {
+        let listed = match self.draw() {
             Fault::None => listing,
             Fault::Before | Fault::After => stream::iter([Err(cut())]).boxed(),
             Fault::Broken => listing.take(2).chain(stream::iter([Err(cut())])).boxed(),
             Fault::Silence => listing.take(1).chain(stream::pending()).boxed(),
-        }
+        };
+        let store = self.clone();
+        let answered = async move {
+            store.wait().await;
+            listed
+        };
+        stream::once(answered).flatten().boxed()
     }
 }
 

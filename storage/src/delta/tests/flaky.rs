@@ -1,8 +1,9 @@
-//! A store that fails one put of a log entry, before or after it took effect.
+//! A store that fails one put of a log entry, before or after it took effect, and counts what is read.
 
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -28,15 +29,21 @@ pub(super) enum Fault {
 pub(super) struct FlakyStore {
     inner: Arc<dyn ObjectStore>,
     next: Mutex<Option<Fault>>,
+    reads: AtomicUsize,
 }
 
 impl FlakyStore {
     pub(super) fn new(inner: Arc<dyn ObjectStore>) -> Self {
-        Self { inner, next: Mutex::new(None) }
+        Self { inner, next: Mutex::new(None), reads: AtomicUsize::new(0) }
     }
 
     pub(super) fn fail_next(&self, fault: Fault) {
         *self.next.lock() = Some(fault);
+    }
+
+    /// The requests that have read an object since this was asked last.
+    pub(super) fn take_reads(&self) -> usize {
+        self.reads.swap(0, Ordering::Relaxed)
     }
 
     pub(super) fn is_armed(&self) -> bool {
@@ -78,6 +85,7 @@ impl ObjectStore for FlakyStore {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
         self.inner.get_opts(location, options).await
     }
 
