@@ -32,7 +32,7 @@ use crate::model::{
 };
 use crate::parquet_file::read_sorted;
 use crate::rows::SortedRows;
-use crate::series::{Series, SeriesKey};
+use crate::series::{KeyRef, SeriesKey};
 use crate::view::TableView;
 
 /// The fields that a batch's points did not have when they were looked up.
@@ -193,7 +193,7 @@ impl Points {
 
     fn look_in_memory(&mut self, shared: &Shared, schema: &TableSchema, view: &TableView) -> Result<()> {
         for group in view.memtable_groups() {
-            let is_wanted = |series: &Series| self.found.contains_key(series.key().as_bytes());
+            let is_wanted = |series: KeyRef<'_>| self.found.contains_key(series.as_bytes());
             let filter = RowFilter { times: self.times, series: &is_wanted, ..RowFilter::ALL };
             self.look_in(schema, &group.ordered(schema, &shared.series, filter)?.into_rows(schema)?);
         }

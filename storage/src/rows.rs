@@ -15,13 +15,13 @@ use hashbrown::HashMap;
 
 use crate::error::{Error, Result};
 use crate::model::{FieldColumn, FieldSchema, TimeRange};
-use crate::series::SeriesKey;
+use crate::series::{KeyRef, Keys};
 
 /// Rows sorted by series and time, each point once: tags as runs, everything else as columns.
 #[derive(Debug, Clone, Default)]
 pub struct SortedRows {
     /// The series that have rows, in order.
-    pub keys: Vec<SeriesKey>,
+    pub keys: Keys,
     /// For each series the row at which its rows end, which is where those of the next begin.
     pub ends: Vec<u32>,
     /// The time of each row, in nanoseconds since 1970 UTC.
@@ -38,7 +38,7 @@ impl SortedRows {
     }
 
     /// Each series and where its rows stand.
-    pub fn runs(&self) -> impl Iterator<Item = (&SeriesKey, Range<usize>)> {
+    pub fn runs(&self) -> impl Iterator<Item = (KeyRef<'_>, Range<usize>)> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         let ranges = starts.zip(&self.ends).map(|(start, end)| start as usize..*end as usize);
         self.keys.iter().zip(ranges)
@@ -68,11 +68,11 @@ impl SortedRows {
     /// `None` when they are all.
     pub(crate) fn positions<Ranges: IntoIterator<Item = Range<usize>>>(
         &self,
-        kept: impl Fn(&SeriesKey, &[i64]) -> Ranges,
+        kept: impl Fn(KeyRef<'_>, &[i64]) -> Ranges,
     ) -> Result<Option<ScalarBuffer<u32>>> {
         let kept =
-            |key: &SeriesKey, run: &Range<usize>| kept(key, self.times.get(run.clone()).unwrap_or_default());
-        let is_whole = |(key, run): (&SeriesKey, Range<usize>)| {
+            |key: KeyRef<'_>, run: &Range<usize>| kept(key, self.times.get(run.clone()).unwrap_or_default());
+        let is_whole = |(key, run): (KeyRef<'_>, Range<usize>)| {
             kept(key, &run).into_iter().map(|range| range.len()).sum::<usize>() == run.len()
         };
         if self.runs().all(is_whole) {
@@ -89,14 +89,14 @@ impl SortedRows {
 
     /// The rows at these positions, which ascend.
     pub(crate) fn pick(&self, positions: &ScalarBuffer<u32>) -> Result<Self> {
-        let (mut keys, mut ends) = (Vec::new(), Vec::new());
+        let (mut keys, mut ends) = (Keys::default(), Vec::new());
         let mut picked = 0;
-        for (key, run) in self.runs() {
+        for (series, (_, run)) in self.runs().enumerate() {
             let of_run = positions.get(picked..).unwrap_or_default();
             let of_run = of_run.iter().take_while(|position| (**position as usize) < run.end).count();
             if of_run > 0 {
                 picked += of_run;
-                keys.push(key.clone());
+                keys.push_from(&self.keys, series);
                 ends.push(position(picked)?);
             }
         }

@@ -12,7 +12,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, Operator, expr::InList};
 use storage::model::{DataFile, TIME_COLUMN, TableSchema, TimeRange, Timestamp};
-use storage::series::Series;
+use storage::series::KeyRef;
 
 /// Tests of identity, all of which must hold.
 #[derive(Debug, Clone)]
@@ -57,7 +57,7 @@ impl Identity {
     }
 
     /// Whether rows of this series may be wanted.
-    pub(super) fn may_want(&self, series: &Series) -> bool {
+    pub(super) fn may_want(&self, series: KeyRef<'_>) -> bool {
         self.tags
             .iter()
             .all(|test| series.tag(test.position).is_some_and(|value| test.values.contains(value)))

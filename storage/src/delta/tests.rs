@@ -28,7 +28,7 @@ use crate::model::{
 use crate::object::DurableLocalStore;
 use crate::parquet_file;
 use crate::rows::SortedRows;
-use crate::series::{SeriesKey, canonical_key};
+use crate::series::{KeyRef, canonical_key};
 
 const APP: &str = "node-1:epoch";
 /// 2026-11-20T00:00:00Z.
@@ -74,7 +74,7 @@ impl Rig {
             fields.push(column(2, Arc::new(UInt64Array::from(vec![u64::MAX; rows]))));
         }
         let sorted = SortedRows {
-            keys: vec![SeriesKey::from_bytes(&key)],
+            keys: std::iter::once(KeyRef::from_bytes(&key)).collect(),
             ends: vec![u32::try_from(rows).unwrap()],
             times: times.into(),
             fields,

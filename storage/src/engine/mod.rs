@@ -182,7 +182,7 @@ impl Engine {
         &self,
         table: crate::model::TableId,
         times: crate::model::TimeRange,
-        series: &dyn Fn(&crate::series::SeriesKey) -> bool,
+        series: &dyn Fn(crate::series::KeyRef<'_>) -> bool,
     ) -> Result<bool> {
         self.shared.last_values.forget(table, (Sequence::ZERO, times), series)
     }

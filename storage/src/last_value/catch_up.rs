@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::memtable::{Chunk, Memtable, RowFilter};
 use crate::model::{DataFile, Sequence, TableId, TableSchema};
 use crate::parquet_file::read_sorted;
-use crate::series::SeriesKey;
+use crate::series::KeyRef;
 use crate::view::TableView;
 
 /// How files are read.
@@ -172,7 +172,7 @@ fn forget_deleted(followed: &Followed, view: &TableView, schema: &TableSchema) {
         state.values = TableValues::default();
     }
     for tombstone in view.tombstones.iter().filter(|tombstone| tombstone.sequence > known) {
-        let covers = |key: &SeriesKey| tombstone.covers_series(schema, key);
+        let covers = |key: KeyRef<'_>| tombstone.covers_series(schema, key);
         is_hit |= state.values.forget(tombstone.times, &covers);
     }
     if is_hit {

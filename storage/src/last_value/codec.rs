@@ -10,7 +10,7 @@ use super::values::TableValues;
 use crate::error::{Error, Result};
 use crate::log::Epoch;
 use crate::model::{FieldType, Sequence, TableSchema};
-use crate::series::SeriesKey;
+use crate::series::KeyRef;
 
 const MAGIC: &[u8; 8] = b"BUSLAST1";
 
@@ -87,7 +87,7 @@ pub(super) fn decode(epoch: Epoch, schema: &TableSchema, bytes: &[u8]) -> Result
     let mut values = TableValues::default();
     let slots = input.u32()?;
     for _ in 0..slots {
-        values.slot_of_key(&SeriesKey::from_bytes(input.text()?))?;
+        values.slot_of_key(KeyRef::from_bytes(input.text()?))?;
     }
     for _ in 0..input.u32()? {
         let (field, column) = decode_column(schema, &mut input, slots as usize)?;

@@ -55,7 +55,7 @@ use crate::error::{Error, Result};
 use crate::limits;
 use crate::log::Epoch;
 use crate::model::{Sequence, TableId, TableSchema, TimeRange};
-use crate::series::SeriesKey;
+use crate::series::KeyRef;
 use crate::tombstone::Tombstones;
 use crate::view::TableView;
 
@@ -178,7 +178,7 @@ impl LastValues {
         &self,
         table: TableId,
         (delete, times): (Sequence, TimeRange),
-        series: &dyn Fn(&SeriesKey) -> bool,
+        series: &dyn Fn(KeyRef<'_>) -> bool,
     ) -> Result<bool> {
         let followed = self.followed(table);
         // What is being folded or saved may hold what was forgotten.
@@ -327,7 +327,7 @@ pub(crate) async fn settle(
         let followed = shared.last_values.followed(schema.id);
         for tombstone in &deletes {
             if !followed.has_applied(tombstone.sequence) {
-                let covers = |key: &SeriesKey| tombstone.covers_series(&schema, key);
+                let covers = |key: KeyRef<'_>| tombstone.covers_series(&schema, key);
                 let hit = (tombstone.sequence, tombstone.times);
                 if !shared.last_values.forget(schema.id, hit, &covers)? {
                     return Ok(false);
@@ -347,7 +347,7 @@ pub(crate) async fn settle(
 /// The failure of the disk.
 pub(crate) fn forget_heard(shared: &Shared, schema: &TableSchema, deletes: &Tombstones) -> Result<bool> {
     for delete in deletes {
-        let covers = |key: &SeriesKey| delete.covers_series(schema, key);
+        let covers = |key: KeyRef<'_>| delete.covers_series(schema, key);
         if !shared.last_values.forget(schema.id, (delete.sequence, delete.times), &covers)? {
             return Ok(false);
         }

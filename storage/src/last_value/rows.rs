@@ -83,7 +83,7 @@ impl LastRows {
             None => (0..u32::try_from(keys.len()).unwrap_or(u32::MAX)).collect(),
         };
         let holds = |slot: u32, test: &TagTest<'_>| {
-            let value = keys.get(slot as usize).and_then(|key| key.tag(test.position));
+            let value = keys.get(slot as usize).and_then(|key| key.borrowed().tag(test.position));
             value.is_some_and(|value| test.values.contains(value))
         };
         if tests.len() > 1 {
@@ -135,7 +135,7 @@ fn tag_column(values: &TableValues, slots: &[u32], position: usize) -> Result<Di
     let mut codes: HashMap<&str, i32> = HashMap::new();
     let mut texts = Vec::new();
     let mut code_of = |slot: &u32| {
-        let value = values.keys().get(*slot as usize)?.tag(position)?;
+        let value = values.keys().get(*slot as usize)?.borrowed().tag(position)?;
         Some(*codes.entry(value).or_insert_with(|| {
             texts.push(value);
             i32::try_from(texts.len() - 1).unwrap_or(i32::MAX)

@@ -51,7 +51,7 @@ impl TagIndex {
     pub(super) fn extend(&mut self, keys: &[SeriesKey]) {
         let (position, hasher) = (self.position, &self.hasher);
         for (slot, key) in keys.iter().enumerate().skip(self.before.len()) {
-            let Some(value) = key.tag(position) else {
+            let Some(value) = key.borrowed().tag(position) else {
                 self.before.push(END);
                 continue;
             };
@@ -99,5 +99,5 @@ impl TagIndex {
 }
 
 fn tag<'a>(keys: &'a [SeriesKey], chain: &Chain, position: usize) -> Option<&'a str> {
-    keys.get(chain.newest as usize)?.tag(position)
+    keys.get(chain.newest as usize)?.borrowed().tag(position)
 }

@@ -17,7 +17,7 @@ use crate::engine::EngineConfig;
 use crate::engine::tests::{DAY, Node, Row, config};
 use crate::model::{DatabaseName, FieldType, Retention, TableName, TimeRange, Timestamp};
 use crate::object::TableStore;
-use crate::series::SeriesKey;
+use crate::series::KeyRef;
 
 /// By host: the greatest time, and its value.
 type Last = BTreeMap<String, (i64, f64)>;
@@ -185,7 +185,7 @@ async fn forgotten_values_are_made_anew_from_what_is_left() {
     let before = last(&node).await;
     assert_eq!(saved(folder.path()).len(), 1);
     let times = TimeRange::new(Timestamp::from_nanos(6), Timestamp::from_nanos(7));
-    assert!(node.engine.forget_last_values(id, times, &|key: &SeriesKey| key.tag(0) == Some("b")).unwrap());
+    assert!(node.engine.forget_last_values(id, times, &|key: KeyRef<'_>| key.tag(0) == Some("b")).unwrap());
     assert_eq!(saved(folder.path()).len(), 0);
     // Nothing is deleted here, so the same comes back.
     assert_eq!(last(&node).await, before);

@@ -18,7 +18,7 @@ use crate::model::{
     ColumnId, FieldColumn, FieldSchema, SeriesId, TableBatch, TableSchema, TimeRange, Timestamp,
 };
 use crate::rows::SortedRows;
-use crate::series::{Paged, SeriesIndex, SeriesKey, spread};
+use crate::series::{KeyRef, Paged, SeriesIndex, SeriesKey, spread};
 
 /// A slot, and the hash of its key, so that no key is looked at when the table grows.
 #[derive(Debug, Clone, Copy)]
@@ -146,7 +146,7 @@ impl TableValues {
             return Ok(());
         }
         let mut slots = Vec::with_capacity(rows.keys.len());
-        for key in &rows.keys {
+        for key in rows.keys.iter() {
             slots.push(self.slot_of_key(key)?);
         }
         let mut picks = Vec::with_capacity(slots.len());
@@ -168,13 +168,13 @@ impl TableValues {
 
     /// Takes away the values within a range of times of the series for which `series` holds. Says whether there were
     /// any.
-    pub(super) fn forget(&mut self, times: TimeRange, series: &dyn Fn(&SeriesKey) -> bool) -> bool {
+    pub(super) fn forget(&mut self, times: TimeRange, series: &dyn Fn(KeyRef<'_>) -> bool) -> bool {
         let mut forgotten = false;
         for (slot, key) in (0_u32..).zip(&self.keys) {
             let is_in = |column: &Column| {
                 column.time(slot).is_some_and(|time| times.contains(Timestamp::from_nanos(time)))
             };
-            if !self.columns.values().any(is_in) || !series(key) {
+            if !self.columns.values().any(is_in) || !series(key.borrowed()) {
                 continue;
             }
             forgotten = true;
@@ -202,7 +202,7 @@ impl TableValues {
         *self = Self::default();
         for slot in &stay {
             if let Some(key) = keys.get(*slot as usize) {
-                self.slot_of_key(key)?;
+                self.slot_of(key.borrowed(), || key.clone())?;
             }
         }
         self.columns = columns.into_iter().map(|(field, column)| (field, column.only(&stay))).collect();
@@ -242,17 +242,25 @@ impl TableValues {
     ///
     /// # Errors
     /// [`Error::LimitExceeded`] at four billion series.
-    pub(super) fn slot_of_key(&mut self, key: &SeriesKey) -> Result<u32> {
+    pub(super) fn slot_of_key(&mut self, key: KeyRef<'_>) -> Result<u32> {
+        self.slot_of(key, || SeriesKey::from_bytes(key.as_bytes()))
+    }
+
+    /// The slot of a series; a new one is made for a new series, with a key to hold.
+    fn slot_of(&mut self, key: KeyRef<'_>, held: impl FnOnce() -> SeriesKey) -> Result<u32> {
         #[expect(clippy::cast_possible_truncation, reason = "half of the hash is kept")]
         let hash = self.hasher.hash_one(key.as_bytes()) as u32;
-        let is_key = |known: &Slot| known.hash == hash && self.keys.get(known.slot as usize) == Some(key);
+        let keys = &self.keys;
+        let is_key = |known: &Slot| {
+            known.hash == hash && keys.get(known.slot as usize).is_some_and(|other| other.borrowed() == key)
+        };
         if let Some(known) = self.by_key.find(spread(hash), is_key) {
             return Ok(known.slot);
         }
         let slot = row_number(self.keys.len())?;
         self.by_key.insert_unique(spread(hash), Slot { hash, slot }, |known| spread(known.hash));
         self.key_bytes += key.as_bytes().len();
-        self.keys.push(key.detached());
+        self.keys.push(held());
         Ok(slot)
     }
 
@@ -262,7 +270,7 @@ impl TableValues {
         }
         let series = index.get(SeriesId::new(id));
         let series = series.ok_or_else(|| Error::Internal(format!("series {id} is not defined (KEY-3)")))?;
-        let slot = self.slot_of_key(series.key())?;
+        let slot = self.slot_of(series.key().borrowed(), || series.key().clone())?;
         if let Some(key) = self.keys.get_mut(slot as usize) {
             // One that was read from a file has the same bytes in memory of its own.
             *key = series.key().clone();

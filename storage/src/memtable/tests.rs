@@ -261,7 +261,7 @@ fn a_sort_that_gets_no_room_copies_nothing() {
         asked.set(bytes);
         Err(crate::error::Error::LimitExceeded("no room".into()))
     };
-    let half = |series: &crate::series::Series| series.tag(0) == Some("x");
+    let half = |series: crate::series::KeyRef<'_>| series.tag(0) == Some("x");
     let filter = RowFilter { series: &half, room: &refuse, ..RowFilter::ALL };
     let error = sorted([&memtable], &schema, &index, filter).unwrap_err();
     assert_eq!(error.to_string(), "no room");

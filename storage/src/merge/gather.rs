@@ -13,7 +13,7 @@ use super::{Columns, Current};
 use crate::error::{Error, Result};
 use crate::model::{ColumnId, FieldColumn};
 use crate::rows::SortedRows;
-use crate::series::SeriesKey;
+use crate::series::Keys;
 
 /// Rows that were taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(super) struct Gather {
     columns: Vec<Columns>,
     batches: Vec<Arc<SortedRows>>,
     picks: Vec<Pick>,
-    keys: Vec<SeriesKey>,
+    keys: Keys,
     ends: Vec<u32>,
     rows: usize,
 }
@@ -59,11 +59,11 @@ impl Gather {
         })
     }
 
-    /// Says of which series the rows are that are added next, of which there is one at least: of the last one or of a
-    /// later one.
-    pub(super) fn begin(&mut self, key: &SeriesKey) {
-        if self.keys.last() != Some(key) {
-            self.keys.push(key.clone());
+    /// Says of which series of `keys` the rows are that are added next, of which there is one at least: of the last one or
+    /// of a later one.
+    pub(super) fn begin(&mut self, keys: &Keys, series: usize) {
+        if self.keys.last() != keys.get(series) {
+            self.keys.push_from(keys, series);
             self.ends.push(0);
         }
     }

@@ -25,7 +25,7 @@ use self::gather::{Gather, Pick};
 use crate::error::{Error, Result};
 use crate::model::{ColumnId, FieldSchema};
 use crate::rows::SortedRows;
-use crate::series::SeriesKey;
+use crate::series::KeyRef;
 
 /// What a [`Merger`] can do next.
 #[derive(Debug)]
@@ -44,9 +44,7 @@ pub struct Merger {
     sources: Vec<Source>,
     gather: Gather,
     batch_rows: usize,
-    /// The smallest series that any source stands at, while `holders` has some.
-    key: SeriesKey,
-    /// The sources that stand at it, oldest first.
+    /// The sources that stand at the smallest series of all, oldest first.
     holders: Vec<usize>,
 }
 
@@ -88,8 +86,7 @@ impl Merger {
             .map(|field| Columns { narrow: field.narrow.id, wide: field.wide.as_ref().map(|wide| wide.id) })
             .collect();
         let sources = std::iter::repeat_with(Source::default).take(sources).collect();
-        let (gather, key) = (Gather::new(columns), SeriesKey::from_bytes(&[]));
-        Self { sources, gather, batch_rows: batch_rows.max(1), key, holders: Vec::new() }
+        Self { sources, gather: Gather::new(columns), batch_rows: batch_rows.max(1), holders: Vec::new() }
     }
 
     /// Gives a source's next rows.
@@ -138,7 +135,9 @@ impl Merger {
         let mut holders = std::mem::take(&mut self.holders);
         let in_turn = self.stand_in_turn(&holders);
         let mut needs = false;
-        self.gather.begin(&self.key);
+        if let Some(current) = holders.first().and_then(|first| self.sources.get(*first)?.rows.as_ref()) {
+            self.gather.begin(&current.rows.keys, current.series);
+        }
         while !holders.is_empty() && !needs {
             let pick = match holders.as_slice() {
                 &[source, ..] if in_turn => self.take_run(source, None),
@@ -170,10 +169,10 @@ impl Merger {
     /// Finds the smallest series that any source stands at, and all that do; `false` when no source has rows.
     fn find_holders(&mut self) -> bool {
         let holders = &mut self.holders;
-        let mut smallest: Option<&SeriesKey> = None;
+        let mut smallest: Option<KeyRef<'_>> = None;
         for (number, source) in self.sources.iter().enumerate() {
             let Some(key) = source.rows.as_ref().and_then(Current::key) else { continue };
-            match smallest.map(|smallest| key.cmp(smallest)) {
+            match smallest.map(|smallest| key.cmp(&smallest)) {
                 Some(std::cmp::Ordering::Greater) => continue,
                 Some(std::cmp::Ordering::Equal) => {}
                 Some(std::cmp::Ordering::Less) | None => {
@@ -183,9 +182,7 @@ impl Merger {
             }
             holders.push(number);
         }
-        let Some(smallest) = smallest else { return false };
-        self.key = smallest.clone();
-        true
+        smallest.is_some()
     }
 
     /// Of several sources at one series: the rows of the one with the earliest time, up to the next one's first;
@@ -258,7 +255,7 @@ impl Source {
 }
 
 impl Current {
-    fn key(&self) -> Option<&SeriesKey> {
+    fn key(&self) -> Option<KeyRef<'_>> {
         self.rows.keys.get(self.series)
     }
 

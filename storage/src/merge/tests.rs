@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use super::{Merger, Step};
 use crate::model::{ColumnId, FieldColumn, FieldSchema, FieldType, PhysicalColumn};
 use crate::rows::SortedRows;
-use crate::series::{SeriesKey, canonical_key};
+use crate::series::{KeyRef, SeriesKey, canonical_key};
 
 /// The widened field `n` (columns 0 and 1) and the text field `s` (column 2).
 fn fields() -> [FieldSchema; 2] {
@@ -49,13 +49,15 @@ fn key(series: u8) -> SeriesKey {
 
 fn rows(points: &[((u8, i64), Point)]) -> SortedRows {
     let mut rows = SortedRows::default();
+    let mut keys: Vec<SeriesKey> = Vec::new();
     for (row, ((series, _), _)) in points.iter().enumerate() {
-        if rows.keys.last() != Some(&key(*series)) {
-            rows.keys.push(key(*series));
+        if keys.last() != Some(&key(*series)) {
+            keys.push(key(*series));
             rows.ends.push(0);
         }
         *rows.ends.last_mut().unwrap() = row as u32 + 1;
     }
+    rows.keys = keys.iter().map(SeriesKey::borrowed).collect();
     rows.times = points.iter().map(|((_, time), _)| *time).collect();
     let narrow = points.iter().map(|(_, (n, _))| match n {
         Some(Number::Narrow(v)) => Some(*v),
@@ -87,7 +89,7 @@ fn points(rows: &SortedRows) -> Vec<((u8, i64), Point)> {
         assert!(narrow.is_none() || wide.is_none(), "one physical column per point");
         (narrow.or(wide), valid(&text, row).map(|v| v.as_string::<i32>().value(row).to_owned()))
     };
-    let series = |key: &SeriesKey| key.tag(0).unwrap()[1..].parse().unwrap();
+    let series = |key: KeyRef<'_>| key.tag(0).unwrap()[1..].parse().unwrap();
     rows.runs()
         .flat_map(|(key, run)| run.map(move |row| (key, row)))
         .map(|(key, row)| ((series(key), rows.times[row]), of_row(row)))

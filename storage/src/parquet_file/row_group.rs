@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::layout::{self, Part, StoredColumn};
 use crate::model::FieldColumn;
 use crate::rows::SortedRows;
-use crate::series::{SeriesKey, visit_changed_tags};
+use crate::series::{KeyRef, visit_changed_tags};
 
 /// Rows that wait to be encoded.
 #[derive(Debug, Default)]
@@ -62,7 +62,7 @@ impl RowGroup {
     }
 
     /// Adds rows of a series, of the batch that [`end_batch`](Self::end_batch) will name.
-    pub(super) fn push(&mut self, key: &SeriesKey, rows: Range<usize>) {
+    pub(super) fn push(&mut self, key: KeyRef<'_>, rows: Range<usize>) {
         let (tags, row) = (&mut self.tags, self.rows);
         visit_changed_tags(&self.last, key.as_bytes(), |position, value| {
             // There is none that the file does not know: the schema was looked up after the rows.

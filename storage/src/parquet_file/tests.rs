@@ -38,7 +38,7 @@ use crate::model::{
     TableSchema, TagSchema, TimeRange, Timestamp,
 };
 use crate::rows::SortedRows;
-use crate::series::{SeriesKey, canonical_key};
+use crate::series::{KeyRef, SeriesKey, canonical_key};
 
 /// Writes one file of the rows within `times`.
 pub(crate) fn write(
@@ -98,6 +98,7 @@ fn rows(times: &[i64]) -> SortedRows {
         1 => (vec![key(Some("a"), None)], vec![1]),
         _ => (vec![key(Some("a"), None), key(Some("b"), None)], vec![all.div_ceil(2), all]),
     };
+    let keys = keys.iter().map(SeriesKey::borrowed).collect();
     SortedRows { keys, ends, times: times.to_vec().into(), fields: fields(times.len()) }
 }
 
@@ -260,13 +261,13 @@ proptest! {
             .iter()
             .map(|(device, floor, rows)| (key(name(*device).as_deref(), name(*floor).as_deref()), *rows))
             .collect();
-        keys.sort();
+        keys.sort_by(|(a, _), (b, _)| a.borrowed().cmp(&b.borrowed()));
         keys.dedup_by(|a, b| a.0 == b.0);
         let mut all = SortedRows::default();
         let mut times = Vec::new();
-        for (key, rows) in keys {
+        all.keys = keys.iter().map(|(key, _)| key.borrowed()).collect();
+        for (_, rows) in keys {
             times.extend((0..rows).map(|row| i64::try_from(row).unwrap() * 1_000 - 7));
-            all.keys.push(key);
             all.ends.push(u32::try_from(times.len()).unwrap());
         }
         all.fields = fields(times.len());
@@ -302,10 +303,10 @@ proptest! {
 
 fn part(all: &SortedRows, from: usize, to: usize) -> SortedRows {
     let mut part = SortedRows { times: all.times.slice(from, to - from), ..SortedRows::default() };
-    for (key, run) in all.runs() {
+    for (series, (_, run)) in all.runs().enumerate() {
         let end = run.end.clamp(from, to) - from;
         if end > run.start.clamp(from, to) - from {
-            part.keys.push(key.clone());
+            part.keys.push_from(&all.keys, series);
             part.ends.push(u32::try_from(end).unwrap());
         }
     }

@@ -175,9 +175,8 @@ impl<'a> FileWriter<'a> {
             let of_run = rows.times.get(run.clone()).unwrap_or_default();
             let (Some(first), Some(time)) = (of_run.first(), of_run.last()) else { continue };
             // Within a batch they ascend.
-            if last.is_none()
-                && self.last.as_ref().is_some_and(|(key_before, before)| (key, first) <= (key_before, before))
-            {
+            let is_not_later = |(last, before): &(SeriesKey, i64)| (key, first) <= (last.borrowed(), before);
+            if last.is_none() && self.last.as_ref().is_some_and(is_not_later) {
                 return Err(Error::Internal("rows of a data file must ascend".to_owned()));
             }
             last = Some((key, *time));
@@ -194,7 +193,7 @@ impl<'a> FileWriter<'a> {
             }
         }
         if let Some((key, time)) = last {
-            self.last = Some((key.clone(), time));
+            self.last = Some((SeriesKey::from_bytes(key.as_bytes()), time));
         }
         self.group.end_batch(rows);
         Ok(())

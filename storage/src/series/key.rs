@@ -8,50 +8,54 @@
 
 use std::cmp::Ordering;
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
 
-/// A canonical key. Clones share its bytes, and so may the keys of many series: see [`KeyBuffer`](crate::series::KeyBuffer).
-#[derive(Clone)]
-pub struct SeriesKey {
-    shared: Arc<[u8]>,
-    from: u32,
-    to: u32,
-}
+/// A canonical key of whoever holds it for long. Clones share its bytes.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct SeriesKey(Arc<[u8]>);
+
+/// A canonical key whose bytes stand elsewhere.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct KeyRef<'a>(&'a [u8]);
 
 impl SeriesKey {
     /// Takes over bytes that [`canonical_key`] made.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Self {
-        Self { shared: bytes.into(), from: 0, to: u32::try_from(bytes.len()).unwrap_or(u32::MAX) }
-    }
-
-    /// The key in a part of `shared`.
-    pub(super) fn part(shared: &Arc<[u8]>, from: u32, to: u32) -> Self {
-        Self { shared: Arc::clone(shared), from, to }
+        Self(bytes.into())
     }
 
     /// The bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        self.shared.get(self.from as usize..self.to as usize).unwrap_or_default()
+        &self.0
     }
 
-    /// The same key with bytes that it shares with no other key, to be held for long.
+    /// The key, of which this holds the bytes.
     #[must_use]
-    pub fn detached(&self) -> Self {
-        if self.shared.len() == self.as_bytes().len() {
-            self.clone()
-        } else {
-            Self::from_bytes(self.as_bytes())
-        }
+    pub fn borrowed(&self) -> KeyRef<'_> {
+        KeyRef(&self.0)
+    }
+}
+
+impl<'a> KeyRef<'a> {
+    /// The key in bytes that [`canonical_key`] made.
+    #[must_use]
+    pub fn from_bytes(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_bytes(self) -> &'a [u8] {
+        self.0
     }
 
     /// The tags that the series has: position in the table's schema, and value, in order of position.
-    pub fn tags(&self) -> impl Iterator<Item = (usize, &str)> {
-        let tags = Tags { rest: self.as_bytes() };
+    pub fn tags(self) -> impl Iterator<Item = (usize, &'a str)> {
+        let tags = Tags { rest: self.0 };
         tags.map_while(|(position, value)| Some((position, std::str::from_utf8(value).ok()?)))
     }
 
@@ -59,11 +63,11 @@ impl SeriesKey {
     ///
     /// Each byte of a value counts one more, so that 0 can end the value and sorts before a longer one; a missing
     /// tag is 255, which is above every value's first byte, because UTF-8 has no byte above 244.
-    pub(crate) fn order_prefix(&self) -> [u64; 3] {
+    pub(crate) fn order_prefix(self) -> [u64; 3] {
         let mut prefix = [0_u8; 24];
         let mut room = prefix.iter_mut();
         let mut expected = 0;
-        'full: for (position, value) in (Tags { rest: self.as_bytes() }) {
+        'full: for (position, value) in (Tags { rest: self.0 }) {
             let missing = std::iter::repeat_n(255, position - expected);
             let value = value.iter().map(|byte| byte.saturating_add(1));
             for byte in missing.chain(value).chain(std::iter::once(0)) {
@@ -82,28 +86,32 @@ impl SeriesKey {
 
     /// The value of the tag at this position, if the series has it.
     #[must_use]
-    pub fn tag(&self, position: usize) -> Option<&str> {
+    pub fn tag(self, position: usize) -> Option<&'a str> {
         self.tags().find(|(p, _)| *p == position).map(|(_, value)| value)
     }
 }
 
-impl PartialEq for SeriesKey {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_bytes() == other.as_bytes()
-    }
-}
-
-impl Eq for SeriesKey {}
-
-impl Hash for SeriesKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.as_bytes().hash(state);
-    }
-}
-
-impl Ord for SeriesKey {
+impl Ord for KeyRef<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
-        compare(self.as_bytes(), other.as_bytes())
+        compare(self.0, other.0)
+    }
+}
+
+impl PartialOrd for KeyRef<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Debug for KeyRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.tags()).finish()
+    }
+}
+
+impl fmt::Debug for SeriesKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.borrowed().fmt(f)
     }
 }
 
@@ -190,18 +198,6 @@ fn whole_tags(key: &[u8], bytes: usize) -> usize {
     whole
 }
 
-impl PartialOrd for SeriesKey {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl fmt::Debug for SeriesKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.tags()).finish()
-    }
-}
-
 struct Tags<'a> {
     rest: &'a [u8],
 }
@@ -264,6 +260,7 @@ mod tests {
             b in proptest::collection::vec(proptest::option::of("[\u{0}ab\u{e9}]{0,9}"), 4),
         ) {
             let (first, second) = (key(&a), key(&b));
+            let (first, second) = (first.borrowed(), second.borrowed());
             prop_assert_eq!(first.cmp(&second), by_definition(&a).cmp(&by_definition(&b)));
             for (position, value) in a.iter().enumerate() {
                 prop_assert_eq!(first.tag(position), value.as_deref());

@@ -1,22 +1,19 @@
-//! Keys that come one after the other, without an allocation of each.
-//!
-//! Whoever walks over such keys in their order reads memory in its order, and takes and drops them by counters that
-//! stay in the cache. A key keeps the memory of its neighbours: [`SeriesKey::detached`] is for one that stays alone.
+//! [`Keys`] in the making.
 
 use std::cmp::Ordering;
 use std::ops::Range;
-use std::sync::Arc;
 
-use super::key::{SeriesKey, compare, put_key, tags_before};
+use super::key::{KeyRef, compare, put_key, tags_before};
+use super::keys::Keys;
 use crate::error::Result;
 
-/// Bytes of keys that share their memory: enough that their number does not matter, and few for one key to keep.
+/// Bytes of a block of keys: enough that the number of blocks does not matter, and few to be kept for one key.
 const SHARED_BYTES: usize = 1 << 20;
 
 /// Keys in the making, in the order in which they are pushed.
 #[derive(Debug, Default)]
 pub(crate) struct KeyBuffer {
-    keys: Vec<SeriesKey>,
+    keys: Keys,
     /// Where the keys begin and end that are not in `keys` yet, and their bytes.
     places: Vec<(u32, u32)>,
     bytes: Vec<u8>,
@@ -66,15 +63,15 @@ impl KeyBuffer {
     }
 
     /// Adds a key.
-    pub(crate) fn push(&mut self, key: &SeriesKey) {
+    pub(crate) fn push(&mut self, key: KeyRef<'_>) {
         let from = self.bytes.len();
         self.bytes.extend_from_slice(key.as_bytes());
         self.end_key(from);
     }
 
     /// The keys.
-    pub(crate) fn finish(mut self) -> Vec<SeriesKey> {
-        self.share();
+    pub(crate) fn finish(mut self) -> Keys {
+        self.end_block();
         self.keys
     }
 
@@ -84,26 +81,27 @@ impl KeyBuffer {
         self.places.push((place(from), place(self.bytes.len())));
         self.last = Some(from..self.bytes.len());
         if self.bytes.len() >= SHARED_BYTES {
-            self.share();
+            self.end_block();
         }
     }
 
     /// Makes keys of the bytes so far.
-    fn share(&mut self) {
-        let shared: Arc<[u8]> = self.bytes.as_slice().into();
+    fn end_block(&mut self) {
+        if self.places.is_empty() {
+            return;
+        }
         // The next key may begin as the last one does.
-        let last = self.last.take().unwrap_or_default();
-        self.bytes.copy_within(last.clone(), 0);
-        self.bytes.truncate(last.len());
+        let last = self.last.take().and_then(|last| self.bytes.get(last)).unwrap_or_default().to_vec();
         self.last = Some(0..last.len());
-        self.keys.extend(self.places.drain(..).map(|(from, to)| SeriesKey::part(&shared, from, to)));
+        let bytes = std::mem::replace(&mut self.bytes, last);
+        self.keys.push_all(bytes.into(), self.places.drain(..));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::{KeyBuffer, Pushed, SHARED_BYTES};
-    use crate::series::{SeriesKey, canonical_key};
+    use crate::series::{KeyRef, SeriesKey, canonical_key};
 
     fn key(tag: &str) -> SeriesKey {
         SeriesKey::from_bytes(&canonical_key(std::iter::once((0, tag))).unwrap())
@@ -116,12 +114,13 @@ mod tests {
         for name in &names {
             assert_eq!(tags.push_tags(0, std::iter::once((0, name.as_str()))).unwrap(), Pushed::Later);
             assert_eq!(tags.push_tags(0, std::iter::once((0, name.as_str()))).unwrap(), Pushed::Same);
-            keys.push(&key(name));
+            keys.push(key(name).borrowed());
         }
-        let expected: Vec<SeriesKey> = names.iter().map(|name| key(name)).collect();
+        let all: Vec<SeriesKey> = names.iter().map(|name| key(name)).collect();
+        let expected: Vec<KeyRef<'_>> = all.iter().map(SeriesKey::borrowed).collect();
         assert!(expected.iter().map(|key| key.as_bytes().len()).sum::<usize>() > SHARED_BYTES);
-        assert_eq!(tags.finish(), expected);
-        assert_eq!(keys.finish(), expected);
+        assert_eq!(tags.finish().iter().collect::<Vec<_>>(), expected);
+        assert_eq!(keys.finish().iter().collect::<Vec<_>>(), expected);
     }
 
     #[test]
@@ -150,15 +149,5 @@ mod tests {
         let mut keys = KeyBuffer::default();
         keys.push_tags(0, std::iter::once((0, "b"))).unwrap();
         assert_eq!(keys.push_tags(0, std::iter::once((0, "a"))).unwrap(), Pushed::Earlier);
-    }
-
-    #[test]
-    fn a_detached_key_is_the_same_key() {
-        let mut keys = KeyBuffer::default();
-        keys.push(&key("a"));
-        keys.push(&key("b"));
-        let keys = keys.finish();
-        assert_eq!(keys[1].detached(), keys[1]);
-        assert_eq!(keys[1].detached().as_bytes(), key("b").as_bytes());
     }
 }

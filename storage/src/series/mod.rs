@@ -18,6 +18,7 @@ mod aliases;
 mod forget;
 mod key;
 mod key_buffer;
+mod keys;
 mod lookup;
 mod order;
 mod paged;
@@ -34,7 +35,8 @@ use hashbrown::{HashMap, HashTable};
 use parking_lot::{Mutex, RwLock};
 
 pub(crate) use key::visit_changed_tags;
-pub use key::{SeriesKey, canonical_key};
+pub use key::{KeyRef, SeriesKey, canonical_key};
+pub use keys::Keys;
 pub use lookup::SeriesLookup;
 pub use paged::Paged;
 pub use rounds::SeriesPin;
@@ -45,7 +47,6 @@ use self::aliases::Aliases;
 use self::order::Orders;
 use self::rounds::Rounds;
 use crate::catalog::DefinitionQueue;
-use crate::error::{Error, Result};
 use crate::model::{FrameNumber, SeriesId, TableId};
 
 /// Shards of each map: enough that sources on a few cores rarely wait for one that adds series.
@@ -85,24 +86,19 @@ pub struct Series {
 impl Series {
     /// The tags that the series has: position in the table's schema, and value, in order of position.
     pub fn tags(&self) -> impl Iterator<Item = (usize, &str)> {
-        self.key.tags()
+        self.key.borrowed().tags()
     }
 
     /// The value of the tag at this position, if the series has it.
     #[must_use]
     pub fn tag(&self, position: usize) -> Option<&str> {
-        self.key.tag(position)
+        self.key.borrowed().tag(position)
     }
 
     /// The canonical key.
     #[must_use]
     pub fn key(&self) -> &SeriesKey {
         &self.key
-    }
-
-    /// The canonical key, without a copy.
-    pub(crate) fn into_key(self) -> SeriesKey {
-        self.key
     }
 }
 
@@ -242,24 +238,6 @@ impl SeriesIndex {
     #[must_use]
     pub fn get(&self, id: SeriesId) -> Option<Series> {
         self.slots.read().series(id.get())
-    }
-
-    /// The series with these ids, in their order, taken without holding the index for long.
-    ///
-    /// # Errors
-    /// [`Error::Internal`] when an id is not defined, which KEY-3 forbids.
-    pub fn get_all(&self, ids: &[u32]) -> Result<Vec<Series>> {
-        let mut found = Vec::with_capacity(ids.len());
-        for chunk in ids.chunks(4_096) {
-            let slots = self.slots.read();
-            for &id in chunk {
-                let series = slots.series(id);
-                found.push(
-                    series.ok_or_else(|| Error::Internal(format!("series {id} is not defined (KEY-3)")))?,
-                );
-            }
-        }
-        Ok(found)
     }
 
     /// Number of series.

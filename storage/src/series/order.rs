@@ -14,9 +14,13 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use super::key_buffer::KeyBuffer;
-use super::{Paged, Series, SeriesIndex};
-use crate::error::Result;
+use super::keys::Keys;
+use super::{KeyRef, Paged, SeriesIndex};
+use crate::error::{Error, Result};
 use crate::model::TableId;
+
+/// Series that are read at a time: who makes new ones waits so long.
+const SERIES_AT_ONCE: usize = 4_096;
 
 /// The orders of all tables.
 #[derive(Debug, Default)]
@@ -25,11 +29,18 @@ pub(super) struct Orders {
 }
 
 /// Series of one table in the order of their keys.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct OrderedSeries {
+    pub(crate) ids: Vec<u32>,
+    pub(crate) keys: Keys,
+}
+
+/// An order that is kept.
 #[derive(Debug, Default)]
 struct Order {
     /// How often the index had forgotten series.
     forgettings: u32,
-    series: Vec<Series>,
+    series: OrderedSeries,
     /// By id the place in `series`, counted from 1; 0 for a series that is not there.
     places: Paged<u32>,
     bytes: usize,
@@ -40,12 +51,12 @@ impl SeriesIndex {
     /// kept for the next time.
     ///
     /// # Errors
-    /// Those of [`get_all`](Self::get_all).
-    pub(crate) fn in_order(&self, table: TableId, ids: &[u32], keep: bool) -> Result<Vec<Series>> {
+    /// [`Error::Internal`] when a series is not defined.
+    pub(crate) fn in_order(&self, table: TableId, ids: &[u32], keep: bool) -> Result<OrderedSeries> {
         let forgettings = self.forgettings();
         let known =
             self.orders.get(table).filter(|known| known.forgettings == forgettings).unwrap_or_default();
-        let (mut is_wanted, mut fresh) = (vec![false; known.series.len()], Vec::new());
+        let (mut is_wanted, mut fresh) = (vec![false; known.series.ids.len()], Vec::new());
         for id in ids {
             match (*known.places.get(*id) as usize).checked_sub(1).and_then(|place| is_wanted.get_mut(place))
             {
@@ -53,26 +64,90 @@ impl SeriesIndex {
                 None => fresh.push(*id),
             }
         }
-        let wanted =
-            known.series.iter().zip(&is_wanted).filter_map(|(series, wanted)| wanted.then_some(series));
         if fresh.is_empty() {
-            return Ok(wanted.cloned().collect());
+            return Ok(known.series.only(&is_wanted));
         }
-        let mut fresh = self.get_all(&fresh)?;
-        sort(&mut fresh);
-        let all = merged(wanted, &fresh);
+        let fresh = self.sorted(&fresh)?;
+        let wanted = known.series.only(&is_wanted);
+        let all = wanted.merged(&fresh);
         if keep && self.is_over_room() {
             // Series themselves come first.
             self.orders.clear();
         } else if keep {
-            let order = if known.series.len() + fresh.len() > 2 * all.len() {
-                Order::new(forgettings, all.iter())
+            let is_narrow = known.series.ids.len() + fresh.ids.len() > 2 * all.ids.len();
+            let kept = if is_narrow || wanted.ids.len() == known.series.ids.len() {
+                all.clone()
             } else {
-                Order::new(forgettings, merged(known.series.iter(), &fresh).iter())
+                known.series.merged(&fresh)
             };
-            self.orders.tables.lock().insert(table, Arc::new(order));
+            self.orders.tables.lock().insert(table, Arc::new(Order::new(forgettings, kept)));
         }
         Ok(all)
+    }
+
+    /// The series with these ids. Most are told apart by the beginning of their keys, which is compared in place; else
+    /// each comparison would follow two pointers.
+    fn sorted(&self, ids: &[u32]) -> Result<OrderedSeries> {
+        let (mut keys, mut ranked) = (KeyBuffer::default(), Vec::<([u64; 3], u32)>::with_capacity(ids.len()));
+        for (chunk, first) in ids.chunks(SERIES_AT_ONCE).zip((0..).step_by(SERIES_AT_ONCE)) {
+            let slots = self.slots.read();
+            for (id, position) in chunk.iter().zip(first..) {
+                let key = slots.get(*id).map(|slot| slot.key.borrowed());
+                let key =
+                    key.ok_or_else(|| Error::Internal(format!("series {id} is not defined (KEY-3)")))?;
+                ranked.push((key.order_prefix(), position));
+                keys.push(key);
+            }
+        }
+        let keys = keys.finish();
+        let key = |position: u32| keys.get(position as usize).unwrap_or_default();
+        ranked.sort_unstable_by(|(a, first), (b, second)| {
+            a.cmp(b).then_with(|| key(*first).cmp(&key(*second)))
+        });
+        let id = |position: u32| ids.get(position as usize).copied().unwrap_or_default();
+        let ids = ranked.iter().map(|(_, position)| id(*position)).collect();
+        Ok(OrderedSeries { ids, keys: ranked.iter().map(|(_, position)| key(*position)).collect() })
+    }
+}
+
+impl OrderedSeries {
+    /// Those for whose place `is_wanted` says so.
+    fn only(&self, is_wanted: &[bool]) -> Self {
+        let mut only = Self::default();
+        for (place, id) in
+            self.ids.iter().enumerate().filter(|(place, _)| is_wanted.get(*place) == Some(&true))
+        {
+            only.ids.push(*id);
+            only.keys.push_from(&self.keys, place);
+        }
+        only
+    }
+
+    /// Both as one, of which each series is in one only. The keys lie beside each other afterwards.
+    fn merged(&self, others: &Self) -> Self {
+        if self.ids.is_empty() {
+            return others.clone();
+        }
+        let (mut ids, mut keys) =
+            (Vec::with_capacity(self.ids.len() + others.ids.len()), KeyBuffer::default());
+        let mut others = others.series().peekable();
+        for (id, key) in self.series() {
+            while let Some((id, key)) = others.next_if(|(_, other)| *other < key) {
+                ids.push(id);
+                keys.push(key);
+            }
+            ids.push(id);
+            keys.push(key);
+        }
+        for (id, key) in others {
+            ids.push(id);
+            keys.push(key);
+        }
+        Self { ids, keys: keys.finish() }
+    }
+
+    fn series(&self) -> impl Iterator<Item = (u32, KeyRef<'_>)> {
+        self.ids.iter().copied().zip(self.keys.iter())
     }
 }
 
@@ -93,45 +168,15 @@ impl Orders {
 }
 
 impl Order {
-    fn new<'a>(forgettings: u32, series: impl Iterator<Item = &'a Series> + Clone) -> Self {
-        let mut keys = KeyBuffer::default();
-        series.clone().for_each(|series| keys.push(&series.key));
-        let with_key = |(series, key): (&Series, _)| Series { id: series.id, table: series.table, key };
-        let series: Vec<Series> = series.zip(keys.finish()).map(with_key).collect();
+    fn new(forgettings: u32, series: OrderedSeries) -> Self {
         let mut places = Paged::default();
-        for (place, series) in (1..).zip(&series) {
-            *places.get_mut(series.id.get()) = place;
+        for (place, id) in (1..).zip(&series.ids) {
+            *places.get_mut(*id) = place;
         }
-        let key_bytes: usize = series.iter().map(|series| series.key.as_bytes().len()).sum();
-        let bytes = series.len() * size_of::<Series>() + key_bytes + places.memory_bytes();
+        let ids = series.ids.capacity() * size_of::<u32>();
+        let bytes = ids + series.keys.bytes() + places.memory_bytes();
         Self { forgettings, series, places, bytes }
     }
-}
-
-/// Two lists of series, each in order and no series in both, as one.
-fn merged<'a>(mut known: impl Iterator<Item = &'a Series>, fresh: &'a [Series]) -> Vec<Series> {
-    let mut all = Vec::with_capacity(known.size_hint().1.unwrap_or(0) + fresh.len());
-    let (mut next, mut fresh) = (known.next(), fresh.iter().peekable());
-    while let Some(series) = next {
-        match fresh.next_if(|fresh| fresh.key < series.key) {
-            Some(fresh) => all.push(fresh.clone()),
-            None => {
-                all.push(series.clone());
-                next = known.next();
-            }
-        }
-    }
-    all.extend(fresh.cloned());
-    all
-}
-
-/// Sorts series by their keys. Most are told apart by the beginning of their keys, which is compared in place;
-/// else each comparison would follow two pointers.
-fn sort(series: &mut Vec<Series>) {
-    let mut ranked: Vec<([u64; 3], Series)> =
-        series.drain(..).map(|series| (series.key.order_prefix(), series)).collect();
-    ranked.sort_unstable_by(|(a, first), (b, second)| a.cmp(b).then_with(|| first.key.cmp(&second.key)));
-    series.extend(ranked.into_iter().map(|(_, series)| series));
 }
 
 #[cfg(test)]
@@ -139,7 +184,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::SeriesIndex;
-    use crate::model::TableId;
+    use crate::model::{SeriesId, TableId};
     use crate::series::canonical_key;
 
     const TABLE: TableId = TableId::new(1);
@@ -161,9 +206,13 @@ mod tests {
         let parts = [(0, 50), (20, 90), (40, 120), (190, 200), (0, 200), (60, 61), (0, 200)];
         for (number, (from, to)) in parts.into_iter().enumerate() {
             let wanted = &ids[from..to];
-            let mut sorted = index.get_all(wanted).unwrap();
-            sorted.sort_by(|a, b| a.key().cmp(b.key()));
-            assert_eq!(index.in_order(TABLE, wanted, number != 1).unwrap(), sorted, "{from}..{to}");
+            let mut sorted: Vec<_> = wanted.iter().map(|id| index.get(SeriesId::new(*id)).unwrap()).collect();
+            sorted.sort_by(|a, b| a.key().borrowed().cmp(&b.key().borrowed()));
+            let ordered = index.in_order(TABLE, wanted, number != 1).unwrap();
+            let ids: Vec<u32> = sorted.iter().map(|series| series.id.get()).collect();
+            let keys: Vec<_> = sorted.iter().map(|series| series.key().borrowed()).collect();
+            assert_eq!(ordered.ids, ids, "{from}..{to}");
+            assert_eq!(ordered.keys.iter().collect::<Vec<_>>(), keys, "{from}..{to}");
         }
     }
 
@@ -177,7 +226,7 @@ mod tests {
 
         let index = index.with_room(1);
         let fresh = series(&index, 200..201);
-        assert_eq!(index.in_order(TABLE, &fresh, true).unwrap().len(), 1);
+        assert_eq!(index.in_order(TABLE, &fresh, true).unwrap().ids, fresh);
         assert_eq!(index.orders.bytes(), 0);
     }
 }

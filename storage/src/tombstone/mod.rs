@@ -32,7 +32,7 @@ use crate::error::Result;
 use crate::memtable::SealedMemtable;
 use crate::model::{DataFile, Delete, Sequence, TableSchema, TagTest, TimeRange};
 use crate::rows::SortedRows;
-use crate::series::SeriesKey;
+use crate::series::KeyRef;
 
 /// A delete, as one table sees it.
 #[derive(Debug)]
@@ -113,7 +113,7 @@ impl Tombstone {
 
     /// Whether it hides rows of a series.
     #[must_use]
-    pub fn covers_series(&self, schema: &TableSchema, key: &SeriesKey) -> bool {
+    pub fn covers_series(&self, schema: &TableSchema, key: KeyRef<'_>) -> bool {
         let value = |tag: &str| schema.tag(tag).and_then(|position| key.tag(position));
         self.tags.iter().all(|test| test.holds(value(&test.tag)))
     }

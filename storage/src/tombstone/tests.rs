@@ -35,16 +35,18 @@ fn rows(points: &BTreeSet<Point>) -> SortedRows {
         SeriesKey::from_bytes(&canonical_key(tags).unwrap())
     };
     let mut sorted: Vec<_> = points.iter().map(|point| (key(point), point.2)).collect();
-    sorted.sort();
+    sorted.sort_by(|(a, time), (b, other)| (a.borrowed(), time).cmp(&(b.borrowed(), other)));
     let mut rows = SortedRows::default();
+    let mut keys: Vec<&SeriesKey> = Vec::new();
     for (position, (key, _)) in sorted.iter().enumerate() {
-        if rows.keys.last() != Some(key) {
-            rows.keys.push(key.clone());
+        if keys.last() != Some(&key) {
+            keys.push(key);
             rows.ends.push(0);
         }
         *rows.ends.last_mut().unwrap() = u32::try_from(position + 1).unwrap();
     }
     let values = Int64Array::from_iter_values(0..i64::try_from(sorted.len()).unwrap());
+    rows.keys = keys.into_iter().map(SeriesKey::borrowed).collect();
     rows.times = sorted.iter().map(|(_, time)| *time).collect();
     rows.fields = vec![FieldColumn { column: ColumnId::new(0), values: Arc::new(values) }];
     rows
@@ -53,11 +55,11 @@ fn rows(points: &BTreeSet<Point>) -> SortedRows {
 /// Each row: its series, time and value.
 fn listed(rows: &SortedRows) -> Vec<(SeriesKey, i64, i64)> {
     let values = rows.fields.first().map(|field| field.values.as_primitive::<Int64Type>().clone());
-    let of_run = |(key, run): (&SeriesKey, std::ops::Range<usize>)| {
-        let values = values.clone().unwrap();
-        run.map(|row| (key.clone(), rows.times[row], values.value(row))).collect::<Vec<_>>()
-    };
-    rows.runs().flat_map(of_run).collect()
+    let runs = rows.runs().flat_map(|(key, run)| run.map(move |row| (key, row)));
+    runs.map(|(key, row)| {
+        (SeriesKey::from_bytes(key.as_bytes()), rows.times[row], values.as_ref().unwrap().value(row))
+    })
+    .collect()
 }
 
 fn tag() -> impl Strategy<Value = Option<&'static str>> {
@@ -89,7 +91,7 @@ proptest! {
             .into_iter()
             .filter(|(key, time, _)| {
                 !deletes.iter().any(|delete| {
-                    let tag = |name: &str| schema.tag(name).and_then(|position| key.tag(position)).unwrap_or("");
+                    let tag = |name: &str| schema.tag(name).and_then(|position| key.borrowed().tag(position)).unwrap_or("");
                     delete.times.contains(Timestamp::from_nanos(*time))
                         && delete.tags.iter().all(|test| (tag(&test.tag) == test.value) == test.equal)
                 })

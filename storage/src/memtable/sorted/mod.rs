@@ -21,7 +21,7 @@ use super::{Chunk, Memtable};
 use crate::error::Result;
 use crate::model::{ColumnId, FieldColumn, FieldSchema, TableSchema, TimeRange};
 use crate::rows::SortedRows;
-use crate::series::{Series, SeriesIndex};
+use crate::series::{KeyRef, SeriesIndex};
 use crate::tombstone::Tombstone;
 
 /// Which rows are wanted. It may keep rows that the caller must still filter, never drop a wanted one.
@@ -30,7 +30,7 @@ pub struct RowFilter<'a> {
     /// Only rows in this range.
     pub times: TimeRange,
     /// Only rows of series for which this holds; it is asked once per series.
-    pub series: &'a dyn Fn(&Series) -> bool,
+    pub series: &'a dyn Fn(KeyRef<'_>) -> bool,
     /// Asked for the bytes of the wanted rows before they are copied (MEM-1). Its refusal ends the sort.
     pub room: &'a dyn Fn(usize) -> Result<()>,
 }

@@ -9,7 +9,7 @@ use super::{Chunk, RowFilter};
 use crate::error::{Error, Result};
 use crate::model::TimeRange;
 use crate::rows::SortedRows;
-use crate::series::{Paged, SeriesIndex, SeriesKey};
+use crate::series::{Keys, Paged, SeriesIndex};
 
 /// The place of a row that is not wanted.
 pub(super) const NO_PLACE: u32 = u32::MAX;
@@ -26,7 +26,7 @@ pub(super) struct Places {
 /// Rows on their way to their places.
 struct Order {
     /// The series in order.
-    keys: Vec<SeriesKey>,
+    keys: Keys,
     /// For each series, the place at which its rows end.
     ends: Vec<u32>,
     /// The time at each place.
@@ -49,17 +49,18 @@ pub(super) fn order(
     let table = chunks.first().map(|chunk| chunk.batch.table).unwrap_or_default();
     // Whoever wants all times looks at all of a memtable, as every flush does.
     let series = index.in_order(table, &seen, filter.times == TimeRange::ALL)?;
-    let (mut keys, mut ends) = (Vec::with_capacity(series.len()), Vec::with_capacity(series.len()));
+    let (mut keys, mut ends) = (Keys::default(), Vec::with_capacity(series.ids.len()));
+    keys.reserve(series.ids.len());
     let mut end = 0;
-    for series in series {
-        let number = numbers.get_mut(series.id.get()).wrapping_sub(1);
+    for (position, (id, key)) in series.ids.iter().zip(series.keys.iter()).enumerate() {
+        let number = numbers.get_mut(*id).wrapping_sub(1);
         let Some(next) = rows_of.get_mut(number as usize) else { continue };
-        if (filter.series)(&series) {
+        if (filter.series)(key) {
             let start = end;
             end += *next;
             // From here on it is the place of the series' next row.
             *next = start;
-            keys.push(series.into_key());
+            keys.push_from(&series.keys, position);
             ends.push(end);
         } else {
             *next = NO_PLACE;

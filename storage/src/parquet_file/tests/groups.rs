@@ -10,7 +10,7 @@ fn a_row_group_that_is_ended_early_gives_back_its_memory_and_changes_no_row() {
     let all = rows(&times);
     write(&LocalDisk, &path("whole.parquet"), &schema(), &all, TimeRange::ALL).unwrap();
     let of = |device: &str| {
-        let kept = |key: &SeriesKey, times: &[i64]| (key.tag(0) == Some(device)).then_some(0..times.len());
+        let kept = |key: KeyRef<'_>, times: &[i64]| (key.tag(0) == Some(device)).then_some(0..times.len());
         all.pick(&all.positions(kept).unwrap().unwrap()).unwrap()
     };
     let target = path("parts.parquet");

@@ -20,6 +20,7 @@ fn readings(series: usize, points: usize) -> SortedRows {
     }
     let values: ArrayRef = Arc::new(Float64Array::from(values));
     let fields = vec![FieldColumn { column: ColumnId::new(1), values }];
+    let keys = keys.iter().map(SeriesKey::borrowed).collect();
     SortedRows { keys, ends, times: times.into(), fields }
 }
 
