@@ -50,6 +50,9 @@ const JOIN_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// second.
 const COMMITS_OF_ROOM: u32 = 2;
 
+/// The room that is enough whatever a commit took: one that was overtaken again and again took long because others got in.
+const LONGEST_ROOM: Duration = Duration::from_secs(5);
+
 /// How tables are shared.
 #[derive(Debug, Clone, Copy)]
 pub struct ClusterConfig {
@@ -169,7 +172,7 @@ pub(crate) async fn leave_room(shared: &Shared, commit_took: Duration, stopped: 
         let mut stopped = stopped.clone();
         tokio::select! {
             _ = stopped.wait_for(|stopped| *stopped) => {}
-            () = tokio::time::sleep(commit_took * COMMITS_OF_ROOM) => {}
+            () = tokio::time::sleep(LONGEST_ROOM.min(commit_took * COMMITS_OF_ROOM)) => {}
         }
     }
 }
