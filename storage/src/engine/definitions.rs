@@ -81,9 +81,7 @@ fn rewrite(disk: &dyn Disk, path: &Path, definitions: impl Iterator<Item = Defin
     while definitions.peek().is_some() {
         let mut section = EncodedDefinitions::default();
         definitions.by_ref().take(DEFINITIONS_PER_RECORD).try_for_each(|d| section.push(&d))?;
-        let record = record_of(&section)?;
-        file.write_at(end, &record)?;
-        end += record.len() as u64;
+        end = write_record(&*file, end, &section)?;
     }
     file.write_at(end, &proof())?;
     file.sync()?;
@@ -96,10 +94,9 @@ pub(super) fn append(disk: &dyn Disk, path: &Path, definitions: &EncodedDefiniti
     if definitions.is_empty() {
         return Ok(());
     }
-    let record = record_of(definitions)?;
     let file = disk.open(path, true)?;
     let end = file.length()?;
-    if let Err(error) = append_proven(&*file, end, &record) {
+    if let Err(error) = append_proven(&*file, end, definitions) {
         // What is on the medium is unknown: the next record takes its place, not the one behind it.
         if let Err(error) = file.set_length(end) {
             tracing::warn!(%error, path = %path.display(), "a record that was not synced could not be cut");
@@ -109,22 +106,23 @@ pub(super) fn append(disk: &dyn Disk, path: &Path, definitions: &EncodedDefiniti
     disk.sync_folder(path.parent().unwrap_or(path))
 }
 
-fn record_of(definitions: &EncodedDefinitions) -> Result<Vec<u8>> {
+/// Writes a record, which with a million new series has a hundred megabytes. Says where it ends.
+fn write_record(file: &dyn DiskFile, at: u64, definitions: &EncodedDefinitions) -> Result<u64> {
     let payload = definitions.bytes();
     let length = u32::try_from(payload.len())
         .map_err(|_| Error::LimitExceeded("definitions since the last trim exceed 4 GiB".into()))?;
-    let mut record = Vec::with_capacity(HEADER_BYTES + payload.len());
-    record.extend_from_slice(&length.to_le_bytes());
-    record.extend_from_slice(&crc32c::crc32c(payload).to_le_bytes());
-    record.extend_from_slice(payload);
-    Ok(record)
+    let head = [length.to_le_bytes(), crc32c::crc32c(payload).to_le_bytes()].concat();
+    let begin = at + head.len() as u64;
+    file.write_at(at, &head)?;
+    file.write_at(begin, payload)?;
+    Ok(begin + payload.len() as u64)
 }
 
 /// Writes a record, and behind it what says that it was durable.
-fn append_proven(file: &dyn DiskFile, end: u64, record: &[u8]) -> Result<()> {
-    file.write_at(end, record)?;
+fn append_proven(file: &dyn DiskFile, end: u64, definitions: &EncodedDefinitions) -> Result<()> {
+    let end = write_record(file, end, definitions)?;
     file.sync()?;
-    file.write_at(end + record.len() as u64, &proof())?;
+    file.write_at(end, &proof())?;
     file.sync()
 }
 

@@ -8,6 +8,8 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Ar
 use arrow::datatypes::{Float64Type, Int32Type, TimestampNanosecondType};
 use arrow::record_batch::RecordBatch;
 use proptest::prelude::*;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 
 use super::TagTest;
 use super::column::{Column, Pick};
@@ -97,6 +99,30 @@ async fn last_values_are_exact_through_flush_close_and_kill() {
         check(&node, "in the end").await;
         node.engine.compact(true).await.unwrap();
         check(&node, "merged").await;
+    }
+}
+
+#[tokio::test]
+async fn the_newest_row_counts_in_whatever_order_the_rows_of_a_series_come() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Node::open_with(saving(folder.path())).await;
+    let mut random = StdRng::seed_from_u64(3);
+    let mut value = 0.0;
+    for round in 0..100 {
+        let hosts: Vec<String> = (0..3).map(|host| format!("{}-{host}", round / 3)).collect();
+        // Some rounds have the first time there is, which stands for none elsewhere.
+        let times = if round % 4 == 0 { vec![i64::MIN, i64::MIN + 1, 0] } else { (0..5).collect() };
+        for _ in 0..random.random_range(1..6) {
+            let count = random.random_range(1..8);
+            let row = |_| {
+                value += 1.0;
+                let host = &hosts[random.random_range(0..hosts.len())];
+                (host.as_str(), times[random.random_range(0..times.len())], value)
+            };
+            let rows: Vec<Row> = (0..count).map(row).collect();
+            node.write(&[("t", &rows)]);
+        }
+        check(&node, &format!("round {round}")).await;
     }
 }
 

@@ -10,6 +10,9 @@ use crate::error::Result;
 /// Bytes of a block of keys: enough that the number of blocks does not matter, and few to be kept for one key.
 const SHARED_BYTES: usize = 1 << 20;
 
+/// Room of a block that follows a full one: the last key of a block may end behind its bytes.
+const BLOCK_BYTES: usize = SHARED_BYTES + (16 << 10);
+
 /// Keys in the making, in the order in which they are pushed.
 #[derive(Debug, Default)]
 pub(crate) struct KeyBuffer {
@@ -33,6 +36,11 @@ pub(crate) enum Pushed {
 }
 
 impl KeyBuffer {
+    /// None, with room for the places of so many.
+    pub(super) fn with_capacity(keys: usize) -> Self {
+        Self { keys: Keys::with_capacity(keys), ..Self::default() }
+    }
+
     /// Adds the key of the series that has the tags of the last key below position `from`, and else these, which are
     /// sorted by position; unless it is the last one. Neighbours in an order differ in their last tags: what they have
     /// in common is copied in one piece and compared with nothing.
@@ -90,10 +98,13 @@ impl KeyBuffer {
         if self.places.is_empty() {
             return;
         }
+        let last = self.last.take().and_then(|last| self.bytes.get(last)).unwrap_or_default();
+        let is_full = self.bytes.len() >= SHARED_BYTES;
+        let mut next = Vec::with_capacity(if is_full { BLOCK_BYTES } else { 0 });
         // The next key may begin as the last one does.
-        let last = self.last.take().and_then(|last| self.bytes.get(last)).unwrap_or_default().to_vec();
-        self.last = Some(0..last.len());
-        let bytes = std::mem::replace(&mut self.bytes, last);
+        next.extend_from_slice(last);
+        self.last = Some(0..next.len());
+        let bytes = std::mem::replace(&mut self.bytes, next);
         self.keys.push_all(bytes.into(), self.places.drain(..));
     }
 }

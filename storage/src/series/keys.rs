@@ -25,6 +25,11 @@ struct Place {
 }
 
 impl Keys {
+    /// None, with room for so many.
+    pub(super) fn with_capacity(keys: usize) -> Self {
+        Self { blocks: Vec::new(), places: Vec::with_capacity(keys) }
+    }
+
     /// Number of keys.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -71,9 +76,18 @@ impl Keys {
         self.places.extend(places.map(|(from, to)| Place { block, from, to }));
     }
 
-    /// Makes room for so many keys more.
-    pub(crate) fn reserve(&mut self, keys: usize) {
-        self.places.reserve(keys);
+    /// Only those stay for whose position and key `keep` says so.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(usize, KeyRef<'_>) -> bool) {
+        let mut places = std::mem::take(&mut self.places);
+        let mut positions = 0..places.len();
+        places.retain(|place| positions.next().is_some_and(|position| keep(position, self.at(*place))));
+        self.places = places;
+        if self.places.len() < self.places.capacity() / 2 {
+            // A few must not hold the memory of all.
+            let mut few = Self::with_capacity(self.places.len());
+            (0..self.places.len()).for_each(|position| few.push_from(self, position));
+            *self = few;
+        }
     }
 
     /// Bytes of memory that they take.
@@ -103,8 +117,9 @@ impl Eq for Keys {}
 
 impl<'a> FromIterator<KeyRef<'a>> for Keys {
     fn from_iter<I: IntoIterator<Item = KeyRef<'a>>>(keys: I) -> Self {
-        let mut buffer = super::KeyBuffer::default();
-        keys.into_iter().for_each(|key| buffer.push(key));
+        let keys = keys.into_iter();
+        let mut buffer = super::KeyBuffer::with_capacity(keys.size_hint().0);
+        keys.for_each(|key| buffer.push(key));
         buffer.finish()
     }
 }

@@ -42,6 +42,7 @@ pub use paged::Paged;
 pub use rounds::SeriesPin;
 
 pub(crate) use key_buffer::{KeyBuffer, Pushed};
+pub(crate) use order::OrderedSeries;
 
 use self::aliases::Aliases;
 use self::order::Orders;

@@ -56,7 +56,7 @@ impl SeriesIndex {
         let forgettings = self.forgettings();
         let known =
             self.orders.get(table).filter(|known| known.forgettings == forgettings).unwrap_or_default();
-        let (mut is_wanted, mut fresh) = (vec![false; known.series.ids.len()], Vec::new());
+        let (mut is_wanted, mut fresh) = (vec![false; known.series.ids.len()], Vec::with_capacity(ids.len()));
         for id in ids {
             match (*known.places.get(*id) as usize).checked_sub(1).and_then(|place| is_wanted.get_mut(place))
             {
@@ -88,7 +88,8 @@ impl SeriesIndex {
     /// The series with these ids. Most are told apart by the beginning of their keys, which is compared in place; else
     /// each comparison would follow two pointers.
     fn sorted(&self, ids: &[u32]) -> Result<OrderedSeries> {
-        let (mut keys, mut ranked) = (KeyBuffer::default(), Vec::<([u64; 3], u32)>::with_capacity(ids.len()));
+        let mut keys = KeyBuffer::with_capacity(ids.len());
+        let mut ranked = Vec::<([u64; 3], u32)>::with_capacity(ids.len());
         for (chunk, first) in ids.chunks(SERIES_AT_ONCE).zip((0..).step_by(SERIES_AT_ONCE)) {
             let slots = self.slots.read();
             for (id, position) in chunk.iter().zip(first..) {
@@ -113,7 +114,8 @@ impl SeriesIndex {
 impl OrderedSeries {
     /// Those for whose place `is_wanted` says so.
     fn only(&self, is_wanted: &[bool]) -> Self {
-        let mut only = Self::default();
+        let series = is_wanted.iter().filter(|is_wanted| **is_wanted).count();
+        let mut only = Self { ids: Vec::with_capacity(series), keys: Keys::with_capacity(series) };
         for (place, id) in
             self.ids.iter().enumerate().filter(|(place, _)| is_wanted.get(*place) == Some(&true))
         {
@@ -128,8 +130,8 @@ impl OrderedSeries {
         if self.ids.is_empty() {
             return others.clone();
         }
-        let (mut ids, mut keys) =
-            (Vec::with_capacity(self.ids.len() + others.ids.len()), KeyBuffer::default());
+        let series = self.ids.len() + others.ids.len();
+        let (mut ids, mut keys) = (Vec::with_capacity(series), KeyBuffer::with_capacity(series));
         let mut others = others.series().peekable();
         for (id, key) in self.series() {
             while let Some((id, key)) = others.next_if(|(_, other)| *other < key) {

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use arrow::buffer::ScalarBuffer;
 
+use super::scatter::put_all;
 use super::slots::{PagePool, Slots};
 use super::{Chunk, RowFilter};
 use crate::error::{Error, Result};
 use crate::model::TimeRange;
 use crate::rows::SortedRows;
-use crate::series::{Keys, Paged, SeriesIndex};
+use crate::series::{Keys, OrderedSeries, Paged, SeriesIndex};
 
 /// The place of a row that is not wanted.
 pub(super) const NO_PLACE: u32 = u32::MAX;
@@ -48,39 +49,35 @@ pub(super) fn order(
         Counts::of(chunks, rows, filter.times);
     let table = chunks.first().map(|chunk| chunk.batch.table).unwrap_or_default();
     // Whoever wants all times looks at all of a memtable, as every flush does.
-    let series = index.in_order(table, &seen, filter.times == TimeRange::ALL)?;
-    let (mut keys, mut ends) = (Keys::default(), Vec::with_capacity(series.ids.len()));
-    keys.reserve(series.ids.len());
-    let mut end = 0;
-    for (position, (id, key)) in series.ids.iter().zip(series.keys.iter()).enumerate() {
-        let number = numbers.get_mut(*id).wrapping_sub(1);
-        let Some(next) = rows_of.get_mut(number as usize) else { continue };
-        if (filter.series)(key) {
-            let start = end;
-            end += *next;
-            // From here on it is the place of the series' next row.
-            *next = start;
-            keys.push_from(&series.keys, position);
+    let OrderedSeries { ids, mut keys } = index.in_order(table, &seen, filter.times == TimeRange::ALL)?;
+    let (mut end, mut ends) = (0, Vec::with_capacity(ids.len()));
+    keys.retain(|position, key| {
+        let number = ids.get(position).map_or(0, |id| *numbers.get_mut(*id));
+        let Some(next) = rows_of.get_mut(number.wrapping_sub(1) as usize) else { return false };
+        let is_wanted = (filter.series)(key);
+        // From here on it is the place of the series' next row.
+        let rows = std::mem::replace(next, if is_wanted { end } else { NO_PLACE });
+        if is_wanted {
+            end += rows;
             ends.push(end);
-        } else {
-            *next = NO_PLACE;
         }
-    }
+        is_wanted
+    });
     let held: usize = chunks.iter().map(|chunk| chunk.batch.memory_bytes()).sum();
     (filter.room)(share(held, end as usize, places.len()))?;
-    // Every place has a row.
-    let mut times = PagePool::default().slots(end as usize);
-    let slots = &mut *times;
-    let of_chunks = chunks.iter().flat_map(|chunk| chunk.batch.times.iter());
-    for (place, time) in places.iter_mut().zip(of_chunks) {
+    for place in &mut places {
         let Some(next) = rows_of.get_mut(*place as usize) else { continue };
         *place = *next;
-        if let Some(slot) = slots.get_mut(*place as usize) {
-            *slot = *time;
+        if *next != NO_PLACE {
             *next += 1;
         }
     }
     let places = Places { of_rows: places, points: end as usize };
+    // Every place has a row.
+    let mut times = PagePool::default().slots(places.points);
+    for (chunk, places) in places.of(chunks) {
+        put_all(&mut times, places, &chunk.batch.times);
+    }
     let mut order = Order { keys, ends, times, places };
     if !order.ascends() {
         order.settle();
@@ -253,8 +250,9 @@ impl Counts {
     /// The series of the rows within `times`.
     fn of(chunks: &[Arc<Chunk>], rows: usize, times: TimeRange) -> Self {
         let (min, max) = (times.min.nanos(), times.max.nanos());
-        let (mut seen, mut rows_of) = (Vec::new(), Vec::<u32>::new());
         let mut numbers = Numbers::of(chunks, rows);
+        let series = numbers.dense.len().min(rows);
+        let (mut seen, mut rows_of) = (Vec::with_capacity(series), Vec::<u32>::with_capacity(series));
         let mut of_rows = Vec::with_capacity(rows);
         for chunk in chunks {
             let all = chunk.times.min >= times.min && chunk.times.max <= times.max;

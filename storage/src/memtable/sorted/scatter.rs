@@ -185,7 +185,7 @@ fn gather(arrays: &[Option<ArrayRef>], winners: &[Winner], number: u8) -> Result
 
 /// Sets the value at each place. On its own, so that all it needs is in registers.
 #[inline(never)]
-fn put_all<T: Copy>(values: &mut [T], places: &[u32], of_places: &[T]) {
+pub(super) fn put_all<T: Copy>(values: &mut [T], places: &[u32], of_places: &[T]) {
     for (place, value) in places.iter().zip(of_places) {
         put(values, *place, *value);
     }
