@@ -41,6 +41,9 @@ impl TableLog {
             attempts.failed += 1;
             tracing::warn!(%error, table = %self.folder, attempt = attempts.failed, "a commit failed");
         }
+        if let Err(unread) = &read {
+            tracing::warn!(%unread, table = %self.folder, "the table's log could not be read after a failed commit");
+        }
         if read.is_err() || attempts.failed == TRIES || attempts.overtaken == RACES {
             return Err(error);
         }
