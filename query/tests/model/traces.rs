@@ -89,12 +89,13 @@ pub(crate) fn texts(line: &Line) -> impl Iterator<Item = String> {
     line.fields.iter().filter_map(text)
 }
 
-/// The texts that stand in bytes as they are.
+/// The texts that stand in bytes as they are. A checksum may begin like one, and what follows it is none.
 fn marked(bytes: &[u8]) -> BTreeSet<String> {
     let length = MARK.len() + LETTERS;
     let starts = bytes.windows(MARK.len()).enumerate().filter(|(_, window)| *window == MARK.as_bytes());
     let texts = starts.filter_map(|(at, _)| std::str::from_utf8(bytes.get(at..at + length)?).ok());
-    texts.map(str::to_owned).collect()
+    let is_one = |text: &&str| text.bytes().skip(MARK.len()).all(|letter| letter.is_ascii_hexdigit());
+    texts.filter(is_one).map(str::to_owned).collect()
 }
 
 /// The texts of the rows of a Parquet file, if it is one.

@@ -7,15 +7,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use arrow::array::Array;
 use futures::StreamExt;
 use object_store::ObjectStore;
 use tokio::runtime::Handle;
 
-use super::column::NO_TIME;
 use super::position::{Position, applied_deletes, is_own, last_delete};
 use super::rows::LastRows;
-use super::values::{TableValues, columns_of};
+use super::values::TableValues;
 use super::{Followed, LastValues, State};
 use crate::clock;
 use crate::compaction::Pace;
@@ -206,30 +204,6 @@ pub(super) fn load(shared: &Shared, followed: &Followed) -> Result<()> {
     Ok(())
 }
 
-/// The positions of the fields that every row has a value of, so that the newest row of a series has its newest one, and
-/// of those that only some rows have one of.
-fn whole_and_other(schema: &TableSchema, chunks: &[&Arc<Chunk>]) -> (Vec<usize>, Vec<usize>) {
-    // The first time there is stands for none.
-    let have_times = chunks.iter().all(|chunk| chunk.times.min.nanos() != NO_TIME);
-    let (mut whole, mut others) = (Vec::new(), Vec::new());
-    for (position, field) in schema.fields.iter().enumerate() {
-        let is_full = |chunk: &Arc<Chunk>| {
-            let (narrow, wide) = columns_of(field, &chunk.batch.fields);
-            [narrow, wide].into_iter().flatten().any(|values| values.null_count() == 0)
-        };
-        let is_there = |chunk: &Arc<Chunk>| {
-            let (narrow, wide) = columns_of(field, &chunk.batch.fields);
-            narrow.or(wide).is_some()
-        };
-        if have_times && chunks.iter().all(|chunk| is_full(chunk)) {
-            whole.push(position);
-        } else if chunks.iter().any(|chunk| is_there(chunk)) {
-            others.push(position);
-        }
-    }
-    (whole, others)
-}
-
 /// One table, brought up to one view.
 struct Fold<'a> {
     shared: &'a Shared,
@@ -295,13 +269,14 @@ impl Fold<'_> {
         let series = &self.shared.series;
         for group in self.view.memtable_groups() {
             let is_in = |chunk: &Arc<Chunk>| self.followed.state.read().position.covers_chunk(chunk);
-            let chunks = group.memtables.iter().flat_map(|memtable| memtable.chunks());
-            let chunks: Vec<&Arc<Chunk>> = chunks.filter(|chunk| !is_in(chunk)).collect();
+            let mut chunks = group.memtables.iter().flat_map(|memtable| memtable.chunks());
             if group.tombstones.is_empty() {
-                if !self.chunks(&chunks)? {
-                    return Ok(());
+                for chunk in chunks.filter(|chunk| !is_in(chunk)) {
+                    if !self.fold(|values| values.fold_batch(self.schema, series, &chunk.batch))? {
+                        return Ok(());
+                    }
                 }
-            } else if !chunks.is_empty() {
+            } else if chunks.any(|chunk| !is_in(chunk)) {
                 let rows = group.ordered(self.schema, series, RowFilter::ALL)?;
                 for field in &self.schema.fields {
                     let columns = rows.field(field)?;
@@ -312,33 +287,6 @@ impl Fold<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Folds chunks. Says whether the values are still kept.
-    fn chunks(&self, chunks: &[&Arc<Chunk>]) -> Result<bool> {
-        let (whole, others) = whole_and_other(self.schema, chunks);
-        let (schema, series) = (self.schema, &self.shared.series);
-        if !whole.is_empty() {
-            for (number, chunk) in chunks.iter().rev().enumerate() {
-                let is_kept = self.fold(|values| {
-                    if number == 0 {
-                        values.begin_latest();
-                    }
-                    values.fold_latest(schema, series, &chunk.batch, &whole)
-                })?;
-                if !is_kept {
-                    return Ok(false);
-                }
-            }
-        }
-        if !others.is_empty() {
-            for chunk in chunks {
-                if !self.fold(|values| values.fold_batch(schema, series, &chunk.batch, &others))? {
-                    return Ok(false);
-                }
-            }
-        }
-        Ok(true)
     }
 
     /// Folds a part, and keeps the bound: each series has room for a value of each field, and with hundreds of these

@@ -11,7 +11,7 @@ use arrow::array::{Array, ArrayRef};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
-use super::column::{Column, NO_TIME, Pick};
+use super::column::{Column, Pick};
 use super::tag_index::TagIndex;
 use crate::error::{Error, Result};
 use crate::model::{
@@ -41,8 +41,8 @@ pub(super) struct TableValues {
     /// By the position of the field in the schema; none where no value has come yet.
     columns: BTreeMap<usize, Column>,
     tags: Vec<TagIndex>,
-    /// By slot the newest time that was met since [`begin_latest`](Self::begin_latest), else [`NO_TIME`].
-    latest: Vec<i64>,
+    /// Only within [`newest`](Self::newest) not 0: by slot the place of its row, counted from 1.
+    newest_of: Vec<u32>,
 }
 
 impl TableValues {
@@ -51,8 +51,8 @@ impl TableValues {
         let keys = self.keys.capacity() * size_of::<SeriesKey>() + self.key_bytes;
         let columns: usize = self.columns.values().map(Column::bytes).sum();
         let tags: usize = self.tags.iter().map(TagIndex::bytes).sum();
-        let latest = self.latest.capacity() * size_of::<i64>();
-        keys + self.by_key.allocation_size() + self.by_id.memory_bytes() + columns + tags + latest
+        let newest = self.newest_of.capacity() * size_of::<u32>();
+        keys + self.by_key.allocation_size() + self.by_id.memory_bytes() + columns + tags + newest
     }
 
     /// The keys, by slot.
@@ -70,7 +70,7 @@ impl TableValues {
         self.columns.insert(field, column);
     }
 
-    /// Takes the fields at these positions of the schema, of rows in the order in which they were written.
+    /// Takes rows in the order in which they were written.
     ///
     /// # Errors
     /// [`Error::Internal`] when a series is not defined (KEY-3) or a column has another type than its field.
@@ -79,88 +79,57 @@ impl TableValues {
         schema: &TableSchema,
         index: &SeriesIndex,
         rows: &TableBatch,
-        fields: &[usize],
-    ) -> Result<()> {
-        let mut picks = Vec::with_capacity(rows.rows());
-        self.visit_slots(index, rows, 0..rows.rows(), |_, pick| picks.push(pick))?;
-        self.fold_picks(schema, rows, fields, &picks)
-    }
-
-    /// Batches that [`fold_latest`](Self::fold_latest) is given from here on are older than all before.
-    pub(super) fn begin_latest(&mut self) {
-        self.latest.clear();
-    }
-
-    /// Takes fields that each row has a value of, batch by batch from the last that was written to the first: a row that
-    /// another one of its series makes old is passed over for all fields at once.
-    ///
-    /// # Errors
-    /// As [`fold_batch`](Self::fold_batch).
-    pub(super) fn fold_latest(
-        &mut self,
-        schema: &TableSchema,
-        index: &SeriesIndex,
-        rows: &TableBatch,
-        fields: &[usize],
-    ) -> Result<()> {
-        let mut picks = Vec::new();
-        self.visit_slots(index, rows, (0..rows.rows()).rev(), |values, pick| {
-            let slot = pick.slot as usize;
-            if values.latest.len() <= slot {
-                values.latest.resize(values.keys.len(), NO_TIME);
-            }
-            // Of equal times the later write wins, which was met already.
-            if let (Some(latest), Some(time)) =
-                (values.latest.get_mut(slot), rows.times.get(pick.row as usize))
-                && *latest < *time
-            {
-                *latest = *time;
-                picks.push(pick);
-            }
-        })?;
-        self.fold_picks(schema, rows, fields, &picks)
-    }
-
-    /// Shows the slots of these rows of a batch.
-    fn visit_slots(
-        &mut self,
-        index: &SeriesIndex,
-        batch: &TableBatch,
-        rows: impl Iterator<Item = usize>,
-        mut visit: impl FnMut(&mut Self, Pick),
     ) -> Result<()> {
         if self.forgettings != index.forgettings() {
             self.by_id = Paged::default();
             self.forgettings = index.forgettings();
         }
+        let mut picks = Vec::with_capacity(rows.rows());
         let mut last = None;
-        for row in rows {
-            let Some(id) = batch.series.get(row).copied() else { continue };
+        for (row, id) in rows.series.iter().copied().enumerate() {
             let slot = match last {
                 Some((known, slot)) if known == id => slot,
                 _ => self.slot_of_id(index, id)?,
             };
             last = Some((id, slot));
-            visit(self, Pick { slot, row: row_number(row)? });
+            picks.push(Pick { slot, row: row_number(row)? });
+        }
+        let newest = self.newest(&picks, &rows.times);
+        for (position, field) in schema.fields.iter().enumerate() {
+            let (narrow, wide) = columns_of(field, &rows.fields);
+            let picks = match (narrow, wide) {
+                (None, None) => continue,
+                // Usually every row has a value, and then only the newest of each series counts.
+                (Some(only), None) | (None, Some(only)) if only.null_count() == 0 => &newest,
+                _ => &picks,
+            };
+            self.room(position, field).fold(picks, &rows.times, narrow, wide)?;
         }
         Ok(())
     }
 
-    fn fold_picks(
-        &mut self,
-        schema: &TableSchema,
-        rows: &TableBatch,
-        fields: &[usize],
-        picks: &[Pick],
-    ) -> Result<()> {
-        for position in fields {
-            let Some(field) = schema.fields.get(*position) else { continue };
-            let (narrow, wide) = columns_of(field, &rows.fields);
-            if narrow.is_some() || wide.is_some() {
-                self.room(*position, field).fold(picks, &rows.times, narrow, wide)?;
+    /// Of the rows of each slot the one with the greatest time, of equal times the last.
+    fn newest(&mut self, picks: &[Pick], times: &[i64]) -> Vec<Pick> {
+        self.newest_of.resize(self.keys.len(), 0);
+        let time = |pick: &Pick| times.get(pick.row as usize);
+        let mut newest: Vec<Pick> = Vec::new();
+        for pick in picks {
+            let Some(known) = self.newest_of.get_mut(pick.slot as usize) else { continue };
+            match newest.get_mut((*known as usize).wrapping_sub(1)) {
+                Some(best) if time(pick) < time(best) => {}
+                Some(best) => *best = *pick,
+                None => {
+                    newest.push(*pick);
+                    *known = u32::try_from(newest.len()).unwrap_or_default();
+                }
             }
         }
-        Ok(())
+        for pick in &newest {
+            if let Some(known) = self.newest_of.get_mut(pick.slot as usize) {
+                *known = 0;
+            }
+        }
+        newest
     }
 
     /// Takes some columns of rows in the order of series and time, each point once.
@@ -320,7 +289,7 @@ impl TableValues {
 }
 
 /// The two physical columns of a field.
-pub(super) fn columns_of<'a>(
+fn columns_of<'a>(
     field: &FieldSchema,
     columns: &'a [FieldColumn],
 ) -> (Option<&'a ArrayRef>, Option<&'a ArrayRef>) {
