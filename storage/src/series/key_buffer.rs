@@ -104,7 +104,9 @@ impl KeyBuffer {
         // The next key may begin as the last one does.
         next.extend_from_slice(last);
         self.last = Some(0..next.len());
-        let bytes = std::mem::replace(&mut self.bytes, next);
+        let mut bytes = std::mem::replace(&mut self.bytes, next);
+        // A list may live for as long as its table.
+        bytes.shrink_to_fit();
         self.keys.push_all(bytes.into(), self.places.drain(..));
     }
 }
@@ -112,7 +114,7 @@ impl KeyBuffer {
 #[cfg(test)]
 mod tests {
     use super::{KeyBuffer, Pushed, SHARED_BYTES};
-    use crate::series::{KeyRef, SeriesKey, canonical_key};
+    use crate::series::{KeyRef, Keys, SeriesKey, canonical_key};
 
     fn key(tag: &str) -> SeriesKey {
         SeriesKey::from_bytes(&canonical_key(std::iter::once((0, tag))).unwrap())
@@ -153,6 +155,21 @@ mod tests {
             let expected = canonical_key(expected.iter().map(|(at, value)| (*at, value.as_str()))).unwrap();
             assert_eq!(got.as_bytes(), expected);
         }
+    }
+
+    #[test]
+    fn a_few_that_stay_do_not_hold_the_memory_of_all() {
+        let names: Vec<String> = (0..40_000).map(|number| format!("{number:060}")).collect();
+        let all: Vec<SeriesKey> = names.iter().map(|name| key(name)).collect();
+        let mut keys: Keys = all.iter().map(SeriesKey::borrowed).collect();
+        let before = keys.bytes();
+        // One in the middle: it keeps its own block, of more than two.
+        keys.retain(|position, key| {
+            assert_eq!(key, all[position].borrowed());
+            position == 20_000
+        });
+        assert_eq!(keys.iter().collect::<Vec<_>>(), [all[20_000].borrowed()]);
+        assert!(before > 2 * SHARED_BYTES && keys.bytes() < before / 2, "{} of {before}", keys.bytes());
     }
 
     #[test]
