@@ -11,6 +11,7 @@ use futures::StreamExt;
 use object_store::ObjectStore;
 use tokio::runtime::Handle;
 
+use super::newest::newest_rows;
 use super::position::{Position, applied_deletes, is_own, last_delete};
 use super::rows::LastRows;
 use super::values::TableValues;
@@ -20,7 +21,7 @@ use crate::compaction::Pace;
 use crate::engine::Shared;
 use crate::error::{Error, Result};
 use crate::memtable::{Chunk, Memtable, RowFilter};
-use crate::model::{DataFile, Sequence, TableId, TableSchema};
+use crate::model::{DataFile, Sequence, TableBatch, TableId, TableSchema};
 use crate::parquet_file::read_sorted;
 use crate::series::KeyRef;
 use crate::view::TableView;
@@ -269,14 +270,16 @@ impl Fold<'_> {
         let series = &self.shared.series;
         for group in self.view.memtable_groups() {
             let is_in = |chunk: &Arc<Chunk>| self.followed.state.read().position.covers_chunk(chunk);
-            let mut chunks = group.memtables.iter().flat_map(|memtable| memtable.chunks());
+            let chunks = group.memtables.iter().flat_map(|memtable| memtable.chunks());
+            let batches: Vec<&TableBatch> =
+                chunks.filter(|chunk| !is_in(chunk)).map(|chunk| &chunk.batch).collect();
             if group.tombstones.is_empty() {
-                for chunk in chunks.filter(|chunk| !is_in(chunk)) {
-                    if !self.fold(|values| values.fold_batch(self.schema, series, &chunk.batch))? {
+                for (batch, newest) in newest_rows(&batches)? {
+                    if !self.fold(|values| values.fold_batch(self.schema, series, batch, &newest))? {
                         return Ok(());
                     }
                 }
-            } else if chunks.any(|chunk| !is_in(chunk)) {
+            } else if !batches.is_empty() {
                 let rows = group.ordered(self.schema, series, RowFilter::ALL)?;
                 for field in &self.schema.fields {
                     let columns = rows.field(field)?;

@@ -12,6 +12,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
 use super::column::{Column, Pick};
+use super::newest::is_whole;
 use super::tag_index::TagIndex;
 use crate::error::{Error, Result};
 use crate::model::{
@@ -41,8 +42,6 @@ pub(super) struct TableValues {
     /// By the position of the field in the schema; none where no value has come yet.
     columns: BTreeMap<usize, Column>,
     tags: Vec<TagIndex>,
-    /// Only within [`newest`](Self::newest) not 0: by slot the place of its row, counted from 1.
-    newest_of: Vec<u32>,
 }
 
 impl TableValues {
@@ -51,8 +50,7 @@ impl TableValues {
         let keys = self.keys.capacity() * size_of::<SeriesKey>() + self.key_bytes;
         let columns: usize = self.columns.values().map(Column::bytes).sum();
         let tags: usize = self.tags.iter().map(TagIndex::bytes).sum();
-        let newest = self.newest_of.capacity() * size_of::<u32>();
-        keys + self.by_key.allocation_size() + self.by_id.memory_bytes() + columns + tags + newest
+        keys + self.by_key.allocation_size() + self.by_id.memory_bytes() + columns + tags
     }
 
     /// The keys, by slot.
@@ -70,7 +68,8 @@ impl TableValues {
         self.columns.insert(field, column);
     }
 
-    /// Takes rows in the order in which they were written.
+    /// Takes the rows of a batch: of columns with a value in each only the rows `newest`, of which the others are none of
+    /// their series' last ones; of all others every row.
     ///
     /// # Errors
     /// [`Error::Internal`] when a series is not defined (KEY-3) or a column has another type than its field.
@@ -78,58 +77,47 @@ impl TableValues {
         &mut self,
         schema: &TableSchema,
         index: &SeriesIndex,
-        rows: &TableBatch,
+        batch: &TableBatch,
+        newest: &[u32],
     ) -> Result<()> {
         if self.forgettings != index.forgettings() {
             self.by_id = Paged::default();
             self.forgettings = index.forgettings();
         }
-        let mut picks = Vec::with_capacity(rows.rows());
+        let newest = self.picks(index, batch, newest.iter().copied())?;
+        let others = if is_whole(batch) { 0 } else { row_number(batch.rows())? };
+        let all = self.picks(index, batch, 0..others)?;
+        for (position, field) in schema.fields.iter().enumerate() {
+            let (narrow, wide) = columns_of(field, &batch.fields);
+            if narrow.is_none() && wide.is_none() {
+                continue;
+            }
+            let is_full = [narrow, wide].into_iter().flatten().any(|column| column.null_count() == 0);
+            let picks = if is_full { &newest } else { &all };
+            self.room(position, field).fold(picks, &batch.times, narrow, wide)?;
+        }
+        Ok(())
+    }
+
+    /// The slots of rows.
+    fn picks(
+        &mut self,
+        index: &SeriesIndex,
+        batch: &TableBatch,
+        rows: impl ExactSizeIterator<Item = u32>,
+    ) -> Result<Vec<Pick>> {
+        let mut picks = Vec::with_capacity(rows.len());
         let mut last = None;
-        for (row, id) in rows.series.iter().copied().enumerate() {
+        for row in rows {
+            let Some(id) = batch.series.get(row as usize).copied() else { continue };
             let slot = match last {
                 Some((known, slot)) if known == id => slot,
                 _ => self.slot_of_id(index, id)?,
             };
             last = Some((id, slot));
-            picks.push(Pick { slot, row: row_number(row)? });
+            picks.push(Pick { slot, row });
         }
-        let newest = self.newest(&picks, &rows.times);
-        for (position, field) in schema.fields.iter().enumerate() {
-            let (narrow, wide) = columns_of(field, &rows.fields);
-            let picks = match (narrow, wide) {
-                (None, None) => continue,
-                // Usually every row has a value, and then only the newest of each series counts.
-                (Some(only), None) | (None, Some(only)) if only.null_count() == 0 => &newest,
-                _ => &picks,
-            };
-            self.room(position, field).fold(picks, &rows.times, narrow, wide)?;
-        }
-        Ok(())
-    }
-
-    /// Of the rows of each slot the one with the greatest time, of equal times the last.
-    fn newest(&mut self, picks: &[Pick], times: &[i64]) -> Vec<Pick> {
-        self.newest_of.resize(self.keys.len(), 0);
-        let time = |pick: &Pick| times.get(pick.row as usize);
-        let mut newest: Vec<Pick> = Vec::new();
-        for pick in picks {
-            let Some(known) = self.newest_of.get_mut(pick.slot as usize) else { continue };
-            match newest.get_mut((*known as usize).wrapping_sub(1)) {
-                Some(best) if time(pick) < time(best) => {}
-                Some(best) => *best = *pick,
-                None => {
-                    newest.push(*pick);
-                    *known = u32::try_from(newest.len()).unwrap_or_default();
-                }
-            }
-        }
-        for pick in &newest {
-            if let Some(known) = self.newest_of.get_mut(pick.slot as usize) {
-                *known = 0;
-            }
-        }
-        newest
+        Ok(picks)
     }
 
     /// Takes some columns of rows in the order of series and time, each point once.
@@ -303,6 +291,11 @@ fn last_value(mut run: Range<usize>, narrow: Option<&ArrayRef>, wide: Option<&Ar
     run.rfind(|row| has(narrow, *row) || has(wide, *row))
 }
 
-fn row_number(row: usize) -> Result<u32> {
-    u32::try_from(row).map_err(|_| Error::LimitExceeded("last values are of 4 billion series at most".into()))
+/// The number of a row, or of a slot.
+///
+/// # Errors
+/// [`Error::LimitExceeded`] at four billion.
+pub(super) fn row_number(row: usize) -> Result<u32> {
+    u32::try_from(row)
+        .map_err(|_| Error::LimitExceeded("last values are of 4 billion rows and series at most".into()))
 }

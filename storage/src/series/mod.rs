@@ -15,6 +15,7 @@
 //! does not insist.
 
 mod aliases;
+mod by_id;
 mod forget;
 mod key;
 mod key_buffer;
@@ -34,6 +35,7 @@ use foldhash::quality::FixedState;
 use hashbrown::{HashMap, HashTable};
 use parking_lot::{Mutex, RwLock};
 
+pub(crate) use by_id::ById;
 pub(crate) use key::visit_changed_tags;
 pub use key::{KeyRef, SeriesKey, canonical_key};
 pub use keys::Keys;

@@ -10,7 +10,7 @@ use super::{Chunk, RowFilter};
 use crate::error::{Error, Result};
 use crate::model::TimeRange;
 use crate::rows::SortedRows;
-use crate::series::{Keys, OrderedSeries, Paged, SeriesIndex};
+use crate::series::{ById, Keys, OrderedSeries, SeriesIndex};
 
 /// The place of a row that is not wanted.
 pub(super) const NO_PLACE: u32 = u32::MAX;
@@ -208,7 +208,8 @@ fn place_of(position: usize) -> u32 {
 
 /// The series of the rows.
 struct Counts {
-    numbers: Numbers,
+    /// By id the number of a series, counted from 1; 0 for one that has no row.
+    numbers: ById<u32>,
     /// The ids that occur, in order of appearance.
     seen: Vec<u32>,
     /// How many rows each of them has.
@@ -217,41 +218,12 @@ struct Counts {
     of_rows: Vec<u32>,
 }
 
-/// By id the number of a series, counted from 1; 0 for one that has no row.
-#[derive(Default)]
-struct Numbers {
-    /// Those of ids from here on, if so many lie side by side that they are worth an array.
-    first: u32,
-    dense: Vec<u32>,
-    sparse: Paged<u32>,
-}
-
-/// Ids of so many per row are close enough for an array.
-const IDS_PER_ROW: usize = 4;
-
-impl Numbers {
-    fn of(chunks: &[Arc<Chunk>], rows: usize) -> Self {
-        let ids = || chunks.iter().flat_map(|chunk| chunk.batch.series.iter().copied());
-        let (first, last) = ids().fold((u32::MAX, 0), |(first, last), id| (first.min(id), last.max(id)));
-        let span = last.checked_sub(first).map_or(0, |span| span as usize + 1);
-        let dense = if span <= rows * IDS_PER_ROW { vec![0; span] } else { Vec::new() };
-        Self { first, dense, sparse: Paged::default() }
-    }
-
-    fn get_mut(&mut self, id: u32) -> &mut u32 {
-        match self.dense.get_mut(id.wrapping_sub(self.first) as usize) {
-            Some(number) => number,
-            None => self.sparse.get_mut(id),
-        }
-    }
-}
-
 impl Counts {
     /// The series of the rows within `times`.
     fn of(chunks: &[Arc<Chunk>], rows: usize, times: TimeRange) -> Self {
         let (min, max) = (times.min.nanos(), times.max.nanos());
-        let mut numbers = Numbers::of(chunks, rows);
-        let series = numbers.dense.len().min(rows);
+        let mut numbers = ById::of(chunks.iter().map(|chunk| &chunk.batch));
+        let series = numbers.capacity().min(rows);
         let (mut seen, mut rows_of) = (Vec::with_capacity(series), Vec::<u32>::with_capacity(series));
         let mut of_rows = Vec::with_capacity(rows);
         for chunk in chunks {
