@@ -3,8 +3,8 @@
 //!
 //! How a table is followed:
 //! 1. Its *sources* are its files, oldest first, and its memtables: the order in which a later one wins (SEQ-2). They
-//!    are *folded* in this order, each value that may be a last one into the slot of its series. Folding a source and all that follow it
-//!    once more changes nothing in the end, so there is no way to fold one too often.
+//!    are *folded* in this order, each value that may be a last one into the slot of its series. Folding a source and
+//!    all that follow it once more changes nothing in the end, so there is no way to fold one too often.
 //! 2. A [`Position`] says which sources are in. *Catching up* with a view folds its first source
 //!    that is not in, and everything after it. There is no other way to make last values anew: one begins at nothing.
 //! 3. A reader catches up if its snapshot is not in, so it sees what was acknowledged before it began; it may see what
