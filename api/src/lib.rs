@@ -7,6 +7,7 @@
 //! only one that knows HTTP routes and status codes; [`error`] holds the one mapping to them.
 
 pub mod app;
+pub mod arenas;
 pub mod auth;
 pub mod backups;
 pub mod budget;
