@@ -33,6 +33,12 @@ impl<T: Default + Clone> ById<T> {
         Self { first, dense, sparse: HashMap::new() }
     }
 
+    /// The value of a series, if it has room for one.
+    pub(crate) fn get(&self, id: u32) -> Option<&T> {
+        let dense = self.dense.get(id.wrapping_sub(self.first) as usize);
+        dense.or_else(|| self.sparse.get(&id))
+    }
+
     /// The value of a series, to be changed.
     pub(crate) fn get_mut(&mut self, id: u32) -> &mut T {
         match self.dense.get_mut(id.wrapping_sub(self.first) as usize) {

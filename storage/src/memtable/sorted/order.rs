@@ -45,14 +45,14 @@ pub(super) fn order(
     if !u32::try_from(rows).is_ok_and(|rows| rows < NO_PLACE) {
         return Err(Error::Internal("memtables with 4 billion rows".into()));
     }
-    let Counts { mut numbers, seen, mut rows_of, of_rows: mut places } =
-        Counts::of(chunks, rows, filter.times);
+    let Counts { numbers, seen, mut rows_of, of_rows: mut places } = Counts::of(chunks, rows, filter.times);
     let table = chunks.first().map(|chunk| chunk.batch.table).unwrap_or_default();
     // Whoever wants all times looks at all of a memtable, as every flush does.
     let OrderedSeries { ids, mut keys } = index.in_order(table, &seen, filter.times == TimeRange::ALL)?;
     let (mut end, mut ends) = (0, Vec::with_capacity(ids.len()));
     keys.retain(|position, key| {
-        let number = ids.get(position).map_or(0, |id| *numbers.get_mut(*id));
+        // Most series of a table may have no row here, and are to get no room.
+        let number = ids.get(position).and_then(|id| numbers.get(*id)).copied().unwrap_or_default();
         let Some(next) = rows_of.get_mut(number.wrapping_sub(1) as usize) else { return false };
         let is_wanted = (filter.series)(key);
         // From here on it is the place of the series' next row.
