@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, Float64Array, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, Float64Array, RecordBatch};
 use arrow::datatypes::{Float64Type, Int32Type, TimestampNanosecondType};
 use object_store::ObjectStoreExt;
 use parking_lot::Mutex;
@@ -92,12 +92,13 @@ impl Node {
             let key = canonical_key(std::iter::once((0, host))).unwrap();
             self.engine.series().lookup("b").resolve(schema.id, &key).unwrap().id.get()
         };
-        let values: Float64Array = rows.iter().map(|r| Some(r.2)).collect();
+        let values: ArrayRef = Arc::new(rows.iter().map(|r| Some(r.2)).collect::<Float64Array>());
+        let fields = schema.fields.iter().map(|field| field.narrow.id);
         TableBatch {
             table: schema.id,
             series: rows.iter().map(|r| series(r.0)).collect(),
             times: rows.iter().map(|r| r.1).collect(),
-            fields: vec![FieldColumn { column: schema.fields[0].narrow.id, values: Arc::new(values) }],
+            fields: fields.map(|column| FieldColumn { column, values: Arc::clone(&values) }).collect(),
         }
     }
 

@@ -281,11 +281,15 @@ impl Fold<'_> {
                 }
             } else if !batches.is_empty() {
                 let rows = group.ordered(self.schema, series, RowFilter::ALL)?;
-                for field in &self.schema.fields {
-                    let columns = rows.field(field)?;
-                    if !self.fold(|values| values.fold_sorted(self.schema, rows.rows(), &columns))? {
-                        return Ok(());
-                    }
+                // All fields at once, so that nobody sees one field of a row and another of an older one.
+                let fold_fields = |values: &mut TableValues| {
+                    let mut fields = self.schema.fields.iter();
+                    fields.try_for_each(|field| {
+                        values.fold_sorted(self.schema, rows.rows(), &rows.field(field)?)
+                    })
+                };
+                if !self.fold(fold_fields)? {
+                    return Ok(());
                 }
             }
         }

@@ -1,8 +1,11 @@
 //! Last values against a plain fold of all rows, through flushes, restarts and damage.
 
+#![allow(clippy::cast_precision_loss, reason = "test data is small")]
+
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, StringArray};
 use arrow::datatypes::{Float64Type, Int32Type, TimestampNanosecondType};
@@ -13,7 +16,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::TagTest;
 use super::column::{Column, Pick};
-use crate::catalog::TableDeclaration;
+use crate::catalog::{SchemaChange, TableDeclaration};
 use crate::clock::WallClock;
 use crate::engine::EngineConfig;
 use crate::engine::tests::{DAY, Node, Row, config};
@@ -123,6 +126,50 @@ async fn the_newest_row_counts_in_whatever_order_the_rows_of_a_series_come() {
             node.write(&[("t", &rows)]);
         }
         check(&node, &format!("round {round}")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_row_is_seen_whole_while_it_becomes_the_last_one_of_its_series() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Node::open_with(saving(folder.path())).await;
+    let change = SchemaChange {
+        database: DatabaseName::new("db").unwrap(),
+        table: TableName::new("t").unwrap(),
+        base: None,
+        tags: vec!["host".into()],
+        fields: vec![("v".into(), FieldType::Float), ("w".into(), FieldType::Float)],
+        widen: vec![],
+    };
+    node.engine.catalog().apply(&change).unwrap();
+    let hosts: Vec<String> = (0..2_000).map(|host| format!("h{host}")).collect();
+    let rows =
+        |time: i64| hosts.iter().map(move |host| (host.as_str(), time, time as f64)).collect::<Vec<Row>>();
+    node.write(&[("t", &rows(0))]);
+    for time in 1..10 {
+        let (schema, snapshot) = (node.schema("t"), node.engine.snapshot());
+        let view = snapshot.table(schema.id).unwrap();
+        let last = node.engine.last_values(&schema, view).await.unwrap().unwrap();
+        let slots = last.select(&[]).unwrap();
+        node.write(&[("t", &rows(time))]);
+        if time % 2 == 0 {
+            // It hides no last row, so that readers may go on.
+            node.write(&[("t", &[("h0", -1, -1.0)])]);
+            node.delete(&["t"], None, (-1, -1));
+        }
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    let seen = last.batch(&slots, &[2, 3], Timestamp::from_nanos(i64::MIN)).unwrap();
+                    assert_eq!(seen.column(0), seen.column(1), "row {time}");
+                }
+            });
+            let view = node.engine.snapshot().table(schema.id).cloned().unwrap();
+            futures::executor::block_on(node.engine.last_values(&schema, &view)).unwrap().unwrap();
+            is_over.store(true, Ordering::Relaxed);
+            reader.join().unwrap();
+        });
     }
 }
 
