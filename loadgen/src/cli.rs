@@ -1,10 +1,10 @@
 //! The command line.
 
 use crate::error::LoadError;
-use crate::fleet::{self, FleetArgs};
+use crate::fleet::{self, FleetArgs, scenario};
 use crate::replay::{self, ReplayArgs};
 use crate::webhook::{self, WebhookArgs};
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 /// Rows are missing, double, different, refused or not acknowledged.
 pub const EXIT_DIFFERENT: u8 = 1;
@@ -49,9 +49,18 @@ pub enum Command {
     /// Send the values of simulated buildings at a rate, and count what was stored.
     #[command(after_help = FLEET_EXAMPLES)]
     Fleet(Box<FleetArgs>),
+    /// Print a scenario that is known by name, to begin one of your own with.
+    Scenario(ScenarioArgs),
     /// Receive webhooks: print each as one line of JSON, count repeated Idempotency-Keys.
     #[command(after_help = WEBHOOK_EXAMPLES)]
     Webhook(WebhookArgs),
+}
+
+/// Options of `loadgen scenario`.
+#[derive(Debug, Args)]
+pub struct ScenarioArgs {
+    /// Its name; without one the names are listed, each with what it shows.
+    pub name: Option<String>,
 }
 
 const REPLAY_EXAMPLES: &str = "\
@@ -80,6 +89,10 @@ Examples:
   A week of history for 1,000 devices, one row per device and minute:
     loadgen fleet --series 1000 --rate 0 --start 2026-01-05T00:00:00Z --interval 1m --rows 10080000
 
+  A million devices, 100,000 rows a second, that all reconnect four times; with plots over time:
+    loadgen fleet --shape four-fields --series 1000000 --rate 100000 --connections 8 \\
+        --scenario reconnect-storm --html storm.html
+
   A measurement without the cost of encoding:
     loadgen fleet --shape four-fields --series 1000 --rows 3000000 --rate 0 --connections 2 --prepare \\
         --json result.json";
@@ -97,6 +110,7 @@ pub async fn run(cli: Cli) -> Result<bool, LoadError> {
     match cli.command {
         Command::Replay(args) => replay::run(*args).await,
         Command::Fleet(args) => fleet::run(*args).await,
+        Command::Scenario(args) => scenario::print(args.name.as_deref()),
         Command::Webhook(args) => webhook::run(args).await,
     }
 }

@@ -10,6 +10,7 @@ use crate::protocol::http::{Attempt, HttpWriter};
 use crate::protocol::mqtt::MqttConnection;
 use crate::protocol::retry::Backoff;
 use crate::protocol::{Batch, BatchSource};
+use crate::reconnects::Reconnects;
 use crate::report::{Ending, Stats};
 use crate::target::Target;
 use std::sync::Arc;
@@ -94,19 +95,22 @@ pub async fn deliver(
     source: Arc<dyn BatchSource>,
     stats: &Arc<Stats>,
     stop: &Stop,
+    reconnects: &Reconnects,
 ) -> Result<Effort, LoadError> {
     let (started, cpu_before) = (clock::now(), clock::cpu_time());
     let mut connections = JoinSet::new();
     let http = if target.mqtt.is_some() { None } else { Some(Arc::new(HttpWriter::new(target)?)) };
     for number in 0..target.connections {
         let (source, stats, stop) = (source.clone(), stats.clone(), stop.clone());
+        let reconnects = reconnects.clone();
         match &http {
             Some(writer) => {
-                let lane = HttpLane { writer: writer.clone(), stats, stop, retry_for: target.retry_for };
+                let writer = writer.clone();
+                let lane = HttpLane { writer, stats, stop, reconnects, retry_for: target.retry_for };
                 connections.spawn(async move { lane.run(number, source).await });
             }
             None => {
-                let connection = MqttConnection::new(target, number, stats, stop)?;
+                let connection = MqttConnection::new(target, number, stats, stop, reconnects)?;
                 connections.spawn(async move { connection.run(source).await });
             }
         }
@@ -131,6 +135,7 @@ struct HttpLane {
     writer: Arc<HttpWriter>,
     stats: Arc<Stats>,
     stop: Stop,
+    reconnects: Reconnects,
     retry_for: Duration,
 }
 
@@ -146,6 +151,7 @@ impl HttpLane {
                 Some(due) => due,
                 None => clock::now(),
             };
+            self.stats.reconnected(self.writer.renew(self.reconnects.count())?);
             if !self.settle(&batch, due).await {
                 break;
             }

@@ -15,6 +15,7 @@ pub mod delivery;
 pub mod error;
 pub mod fleet;
 pub mod protocol;
+pub mod reconnects;
 pub mod replay;
 pub mod report;
 pub mod target;

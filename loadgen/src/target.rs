@@ -29,6 +29,17 @@ pub enum Api {
     V3,
 }
 
+/// What MQTT promises of a publish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Qos {
+    /// Nobody acknowledges it.
+    #[value(name = "0")]
+    AtMostOnce,
+    /// The server acknowledges it, and it is sent again until then.
+    #[value(name = "1")]
+    AtLeastOnce,
+}
+
 /// Where to send, over how many connections, and what to report.
 #[derive(Debug, Clone, Args)]
 pub struct Target {
@@ -40,9 +51,13 @@ pub struct Target {
     #[arg(long, value_enum, default_value_t = Api::V1, help_heading = "Target")]
     pub api: Api,
 
-    /// Publish over MQTT (QoS 1, topic busbar/DB/lp) to this address, e.g. 127.0.0.1:1883.
+    /// Publish over MQTT (topic busbar/DB/lp) to this address, e.g. 127.0.0.1:1883.
     #[arg(long, value_name = "HOST:PORT", help_heading = "Target")]
     pub mqtt: Option<String>,
+
+    /// MQTT quality of service: 0 = nobody acknowledges, so nothing is known to be stored; 1 = acknowledged.
+    #[arg(long, value_enum, default_value_t = Qos::AtLeastOnce, help_heading = "Target")]
+    pub qos: Qos,
 
     /// Database (v2: bucket).
     #[arg(long, default_value = "loadgen", help_heading = "Target")]
@@ -99,6 +114,10 @@ pub struct Target {
     /// Write the summary to this file, as JSON.
     #[arg(long, value_name = "FILE", help_heading = "Report")]
     pub json: Option<PathBuf>,
+
+    /// Write a page with plots of rates and latencies over time to this file.
+    #[arg(long, value_name = "FILE", help_heading = "Report")]
+    pub html: Option<PathBuf>,
 }
 
 impl Target {

@@ -6,20 +6,27 @@
 
 mod hosts;
 pub mod plan;
+pub mod scenario;
+pub mod schedule;
 pub mod source;
 pub mod values;
 
 use crate::clock;
 use crate::delivery::{Stop, deliver};
 use crate::error::LoadError;
+use crate::reconnects::Reconnects;
 use crate::replay::time_text::read_utc;
+use crate::report::page::Page;
 use crate::report::progress::Progress;
+use crate::report::timeline::Timeline;
 use crate::report::{Stats, summary::Summary};
 use crate::target::{MAX_BATCH, Target, parse_tag};
 use crate::terminal;
 use crate::verify::{SqlReader, Verdict, counts};
 use clap::{Args, ValueEnum};
 use plan::{FOUR_FIELDS, Kind, MIXED, Plan, Shape, TSBS_CPU};
+use scenario::{Course, Scenario};
+use schedule::Schedule;
 use source::FleetSource;
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,6 +104,16 @@ pub struct FleetArgs {
     #[arg(long, help_heading = "Fleet")]
     pub shuffle: bool,
 
+    /// What changes over time: steady, ramp, burst, reconnect-storm, late-data, churn, or a file of your own (`loadgen
+    /// scenario NAME` prints one to begin with). Its loads are multiples of --rate.
+    #[arg(
+        long,
+        value_name = "NAME|FILE",
+        conflicts_with_all = ["duration", "rows", "interval"],
+        help_heading = "Pace"
+    )]
+    pub scenario: Option<String>,
+
     /// Rows per second over all connections; 0 = as fast as possible.
     #[arg(long, default_value_t = 1_000, value_name = "ROWS_PER_S", value_parser = clap::value_parser!(u64).range(..=1_000_000_000), help_heading = "Pace")]
     pub rate: u64,
@@ -134,25 +151,36 @@ pub struct FleetArgs {
 pub async fn run(mut args: FleetArgs) -> Result<bool, LoadError> {
     settle_protocol(&mut args)?;
     args.target.check()?;
-    let plan = Arc::new(Plan::new(shape(&args)?)?);
+    let scenario = args.scenario.as_deref().map(Scenario::read).transpose()?;
+    let course = scenario.as_ref().map(|scenario| scenario.course(args.rate)).transpose()?;
+    let schedule = match &course {
+        Some(course) => course.schedule.clone(),
+        None if args.rate == 0 => Schedule::Unpaced,
+        None => Schedule::Steady(args.rate),
+    };
+    let plan = Arc::new(Plan::new(shape(&args, course.clone())?)?);
     terminal::note(&format!(
         "{} devices, {} lines per batch, first row at {}",
         plan.devices(),
         plan.batch_rows(),
         crate::replay::time_text::write_utc(plan.time_ns(0))
     ));
-    let mut source = FleetSource::new(plan.clone(), args.rate, args.target.gzip);
+    let mut source = FleetSource::new(plan.clone(), schedule.clone(), args.target.gzip);
     if args.prepare {
         source.prepare()?;
     }
     source.start(plan.total_rows().is_none().then_some(args.duration));
     let source = Arc::new(source);
+    let times = course.iter().flat_map(|course| &course.reconnects).map(|at| source.started() + *at);
+    let reconnects = Reconnects::at(times.collect());
     let stats = Arc::new(Stats::new());
     let stop = Stop::on_interrupt();
     let progress = Progress::start(stats.clone(), plan.total_rows());
-    let took = deliver(&args.target, source.clone(), &stats, &stop).await;
+    let timeline = Timeline::start(stats.clone());
+    let took = deliver(&args.target, source.clone(), &stats, &stop, &reconnects).await;
     drop(progress);
-    let mut summary = Summary::new(&stats, took?, plan.total_rows());
+    let timeline = timeline.finish();
+    let mut summary = Summary::new(&stats, took?, plan.total_rows(), timeline);
     if !args.target.no_verify {
         let sent =
             counts::Sent { plan: &plan, batches: source.taken(), unsettled: stats.unsettled_batches() };
@@ -161,6 +189,17 @@ pub async fn run(mut args: FleetArgs) -> Result<bool, LoadError> {
     terminal::result(&summary.text());
     if let Some(path) = &args.target.json {
         summary.write_json(path)?;
+    }
+    if let Some(path) = &args.target.html {
+        let phases = course.iter().flat_map(|course| &course.spans);
+        let phases: Vec<_> = phases.map(|span| (span.start.as_secs_f64(), span.name.clone())).collect();
+        let due = summary.timeline.iter().map(|second| schedule.rows_until(second.at)).collect::<Vec<_>>();
+        let title = args
+            .scenario
+            .as_ref()
+            .map_or_else(|| "loadgen fleet".to_owned(), |name| format!("loadgen: {name}"));
+        let about = scenario.map_or_else(String::new, |scenario| scenario.about);
+        Page { title: &title, about: &about, summary: &summary, phases: &phases, due: &due }.write(path)?;
     }
     Ok(summary.ok)
 }
@@ -191,7 +230,7 @@ fn settle_protocol(args: &mut FleetArgs) -> Result<(), LoadError> {
     Ok(())
 }
 
-fn shape(args: &FleetArgs) -> Result<Shape, LoadError> {
+fn shape(args: &FleetArgs, course: Option<Course>) -> Result<Shape, LoadError> {
     let kinds: &'static [Kind] = match args.shape {
         FleetShape::Mixed => &MIXED,
         FleetShape::FourFields => &FOUR_FIELDS,
@@ -201,6 +240,14 @@ fn shape(args: &FleetArgs) -> Result<Shape, LoadError> {
         let reason = "--shuffle is for shapes of one table: give --shape four-fields or tsbs-cpu";
         return Err(LoadError::Options(reason.to_owned()));
     }
+    if course.as_ref().is_some_and(|course| course.newcomers() > 0) && kinds.len() > 1 {
+        let reason = "newcomers are for shapes of one table: give --shape four-fields or tsbs-cpu";
+        return Err(LoadError::Options(reason.to_owned()));
+    }
+    let total_rows = match &course {
+        Some(course) => Some(course.rows()),
+        None => args.rows.or_else(|| (args.rate > 0).then(|| rows_within(args.rate, args.duration))),
+    };
     let batch_rows = match args.target.batch {
         None if args.rate > 0 => (args.rate / BATCHES_PER_SECOND).clamp(1, args.target.batch_lines() as u64),
         _ => args.target.batch_lines() as u64,
@@ -224,7 +271,8 @@ fn shape(args: &FleetArgs) -> Result<Shape, LoadError> {
         },
         step_ns: 1,
         batch_rows,
-        total_rows: args.rows.or_else(|| (args.rate > 0).then(|| rows_within(args.rate, args.duration))),
+        total_rows,
+        course,
     };
     shape.step_ns = step_ns(args, shape.device_count())?;
     Ok(shape)

@@ -3,9 +3,13 @@
 //! Rows are numbered from 0. Row `r` is of device `r % devices`, or of another one of its round when rounds are
 //! shuffled, at `start + r * step`. So every row has its own time, a batch (a run of row numbers) owns a range of time,
 //! and any connection can encode any batch without asking another one.
+//!
+//! With a [`Course`] a row's time is when it is due, devices are replaced by new ones, and rows of late batches are as
+//! much older as all of the course is long at least, so that late rows meet no others.
 
 use crate::error::LoadError;
 use crate::fleet::hosts;
+use crate::fleet::scenario::Course;
 use crate::fleet::values::{self, mix};
 use crate::protocol::line_protocol;
 use std::ops::Range;
@@ -86,6 +90,8 @@ pub struct Shape {
     pub batch_rows: u64,
     /// Rows of the run, if it has an end.
     pub total_rows: Option<u64>,
+    /// What changes while it runs, for shapes of one kind.
+    pub course: Option<Course>,
 }
 
 /// A fleet whose lines can be written.
@@ -111,8 +117,9 @@ impl Plan {
     /// Names all devices.
     pub fn new(shape: Shape) -> Result<Self, LoadError> {
         let devices = shape.device_count();
-        if devices == 0 || devices > MAX_DEVICES {
-            return Err(LoadError::Options(format!("{devices} devices: ask for 1 to {MAX_DEVICES}")));
+        let all = devices.saturating_add(shape.course.as_ref().map_or(0, Course::newcomers));
+        if devices == 0 || all > MAX_DEVICES {
+            return Err(LoadError::Options(format!("{all} devices: ask for 1 to {MAX_DEVICES}")));
         }
         let last_ns = shape.total_rows.and_then(|rows| i64::try_from(rows).ok()).unwrap_or(0);
         if last_ns.checked_mul(shape.step_ns).and_then(|length| length.checked_add(shape.start_ns)).is_none()
@@ -122,13 +129,13 @@ impl Plan {
             ));
         }
         let mut plan = Self { shape, devices, heads: Vec::new(), head_ends: Vec::new() };
-        for device in 0..devices {
+        for device in 0..all {
             plan.push_head(device)?;
         }
         Ok(plan)
     }
 
-    /// All devices.
+    /// Devices at any time.
     #[must_use]
     pub fn devices(&self) -> u64 {
         self.devices
@@ -164,11 +171,23 @@ impl Plan {
         self.shape.total_rows.map(|rows| rows.div_ceil(self.shape.batch_rows))
     }
 
-    /// Time of a row.
+    /// Time of a row, if it is not late.
     #[must_use]
     pub fn time_ns(&self, row: u64) -> i64 {
+        if let Some(due) = self.shape.course.as_ref().and_then(|course| course.schedule.due(row)) {
+            // A microsecond of its own: see `MOST_ROWS_PER_SECOND`.
+            let micros = i64::try_from(due.as_micros()).unwrap_or(i64::MAX);
+            return self.shape.start_ns.saturating_add(micros.saturating_mul(1_000));
+        }
         let row = i64::try_from(row).unwrap_or(i64::MAX);
         self.shape.start_ns.saturating_add(row.saturating_mul(self.shape.step_ns))
+    }
+
+    /// How much older late rows are, if there may be any.
+    #[must_use]
+    pub fn late_by_ns(&self) -> Option<i64> {
+        let late_by = self.shape.course.as_ref().map(|course| course.late_by).filter(|by| !by.is_zero())?;
+        i64::try_from(late_by.as_nanos()).ok()
     }
 
     /// Rows of these batches.
@@ -197,24 +216,32 @@ impl Plan {
         rows_below(rows.end) - rows_below(rows.start)
     }
 
-    /// Appends the lines of these rows.
+    /// Appends the lines of these rows of one batch.
     pub fn push_lines(&self, rows: Range<u64>, buffer: &mut Vec<u8>) {
         let seed = self.shape.shuffle.then_some(self.shape.seed);
+        let course = self.shape.course.as_ref();
         let mut begun = None;
+        let late_ns = self.lateness_of(rows.start);
         for row in rows {
             let (number, place) = (row / self.devices, row % self.devices);
             let round = match begun {
                 Some(round) if place != 0 => round,
                 _ => *begun.insert(Round::new(seed, number, self.devices)),
             };
-            let device = round.device(place);
-            let time_ns = self.time_ns(row);
+            let device = round.device(place) + course.map_or(0, |course| course.newcomers_until(row));
+            let time_ns = self.time_ns(row) - late_ns;
             buffer.extend_from_slice(self.head(device));
             buffer.push(b' ');
             let room_seed = mix(self.shape.seed, self.room(device));
             values::push_fields(buffer, self.kind(device), room_seed, mix(!self.shape.seed, device), time_ns);
             line_protocol::push_time(buffer, time_ns);
         }
+    }
+
+    /// How much older the rows of the batch are that begins with this one.
+    fn lateness_of(&self, first_row: u64) -> i64 {
+        let is_late = |course: &Course| course.is_late(first_row / self.shape.batch_rows, first_row);
+        if self.shape.course.as_ref().is_some_and(is_late) { self.late_by_ns().unwrap_or(0) } else { 0 }
     }
 
     fn kind(&self, device: u64) -> Kind {

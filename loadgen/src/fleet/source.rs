@@ -3,6 +3,7 @@
 use crate::clock;
 use crate::error::LoadError;
 use crate::fleet::plan::Plan;
+use crate::fleet::schedule::Schedule;
 use crate::protocol::{Batch, BatchSource, seal};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ pub const MAX_PREPARED_BYTES: usize = 3 * 1024 * 1024 * 1024;
 #[derive(Debug)]
 pub struct FleetSource {
     plan: Arc<Plan>,
-    rate: u64,
+    schedule: Schedule,
     gzip: bool,
     prepared: Option<Vec<Bytes>>,
     started: Instant,
@@ -25,11 +26,11 @@ pub struct FleetSource {
 }
 
 impl FleetSource {
-    /// `rate` in rows per second, 0 = unpaced.
+    /// Nothing is encoded yet.
     #[must_use]
-    pub fn new(plan: Arc<Plan>, rate: u64, gzip: bool) -> Self {
+    pub fn new(plan: Arc<Plan>, schedule: Schedule, gzip: bool) -> Self {
         let started = clock::now();
-        Self { plan, rate, gzip, prepared: None, started, deadline: None, next_batch: AtomicU64::new(0) }
+        Self { plan, schedule, gzip, prepared: None, started, deadline: None, next_batch: AtomicU64::new(0) }
     }
 
     /// Encodes everything. Fails when the run has no known end or its bodies are too many.
@@ -54,6 +55,12 @@ impl FleetSource {
         Ok(())
     }
 
+    /// When the schedule has begun.
+    #[must_use]
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
     /// The schedule begins now; no batch is taken after `limit`.
     pub fn start(&mut self, limit: Option<Duration>) {
         self.started = clock::now();
@@ -74,15 +81,6 @@ impl FleetSource {
         self.plan.push_lines(rows, &mut buffer);
         seal(buffer, self.gzip)
     }
-
-    /// When the last of the batch's rows has happened.
-    fn due(&self, last_row: u64) -> Option<Instant> {
-        if self.rate == 0 {
-            return None;
-        }
-        let nanos = u128::from(last_row) * 1_000_000_000 / u128::from(self.rate);
-        Some(self.started + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
-    }
 }
 
 impl BatchSource for FleetSource {
@@ -100,6 +98,11 @@ impl BatchSource for FleetSource {
             Some(body) => body.clone(),
             None => self.encode(number)?,
         };
-        Ok(Some(Batch { number, body, rows: rows.end - rows.start, due: self.due(rows.end) }))
+        Ok(Some(Batch {
+            number,
+            body,
+            rows: rows.end - rows.start,
+            due: self.schedule.due(rows.end).map(|due| self.started + due),
+        }))
     }
 }

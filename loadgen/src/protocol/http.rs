@@ -11,6 +11,7 @@ use crate::target::{Api, Target};
 use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Method, Request, StatusCode, redirect};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use url::Url;
 
@@ -38,14 +39,18 @@ const ERROR_BODY_BYTES: usize = 64 * 1024;
 /// Sends bodies to one write endpoint.
 #[derive(Debug)]
 pub struct HttpWriter {
-    client: Client,
+    /// And how often the connections were to be opened anew when it was made.
+    client: Mutex<(u64, Client)>,
     template: Request,
+    timeout: Duration,
+    connections: usize,
 }
 
 impl HttpWriter {
     /// Does not connect yet. Fails on a bad URL or token.
     pub fn new(target: &Target) -> Result<Self, LoadError> {
-        let client = client(target.timeout, target.connections)?;
+        let (timeout, connections) = (target.timeout, target.connections);
+        let client = Mutex::new((0, client(timeout, connections)?));
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         if target.gzip {
@@ -57,7 +62,20 @@ impl HttpWriter {
         }
         let mut template = Request::new(Method::POST, write_url(target)?);
         *template.headers_mut() = headers;
-        Ok(Self { client, template })
+        Ok(Self { client, template, timeout, connections })
+    }
+
+    /// Closes all connections, once for each count; the next requests open new ones. Says how many this call closed.
+    ///
+    /// # Errors
+    /// [`LoadError::Network`] when there can be no new ones.
+    pub fn renew(&self, count: u64) -> Result<u64, LoadError> {
+        let mut known = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.0 >= count {
+            return Ok(0);
+        }
+        *known = (count, client(self.timeout, self.connections)?);
+        Ok(self.connections as u64)
     }
 
     /// Sends the body once and reads the answer to its end, so that the connection is used again.
@@ -66,7 +84,8 @@ impl HttpWriter {
             return Attempt::Refused("the request cannot be repeated".to_owned());
         };
         *request.body_mut() = Some(body.into());
-        let response = match self.client.execute(request).await {
+        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).1.clone();
+        let response = match client.execute(request).await {
             Ok(response) => response,
             Err(error) => return Attempt::TryAgain { after: None, reason: with_causes(&error) },
         };

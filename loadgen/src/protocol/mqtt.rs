@@ -1,4 +1,4 @@
-//! Line protocol over MQTT 3.1.1, QoS 1, on the public codec of `rumqttc`.
+//! Line protocol over MQTT 3.1.1, QoS 0 or 1, on the public codec of `rumqttc`.
 //!
 //! `rumqttc`'s own event loop does not say which publish a PUBACK belongs to, and that is what is
 //! measured here; so the connection is ours, the packets are the codec's.
@@ -13,8 +13,9 @@ use crate::delivery::Stop;
 use crate::error::LoadError;
 use crate::protocol::retry::Backoff;
 use crate::protocol::{Batch, BatchSource};
+use crate::reconnects::Reconnects;
 use crate::report::{Ending, Stats};
-use crate::target::Target;
+use crate::target::{Qos, Target};
 use bytes::BytesMut;
 use rumqttc::mqttbytes::v4::{ConnAck, Connect, ConnectReturnCode, Disconnect, Packet, PingReq, Publish};
 use rumqttc::mqttbytes::{Error as CodecError, QoS};
@@ -43,8 +44,11 @@ pub struct MqttConnection {
     window: usize,
     timeout: Duration,
     retry_for: Duration,
+    /// Whether publishes are acknowledged.
+    qos: Qos,
     stats: Arc<Stats>,
     stop: Stop,
+    reconnects: Reconnects,
     unacknowledged: VecDeque<Waiting>,
     /// PUBACKs over all of its connects: progress, which renews the right to retry.
     acknowledged: u64,
@@ -65,6 +69,8 @@ enum End {
     Done,
     /// Lost; what waits must be sent again.
     Lost(String),
+    /// Closed to be opened again at once.
+    Again,
     /// No further try can help.
     Hopeless(LoadError),
 }
@@ -83,7 +89,13 @@ impl From<LoadError> for End {
 
 impl MqttConnection {
     /// Does not connect yet.
-    pub fn new(target: &Target, number: usize, stats: Arc<Stats>, stop: Stop) -> Result<Self, LoadError> {
+    pub fn new(
+        target: &Target,
+        number: usize,
+        stats: Arc<Stats>,
+        stop: Stop,
+        reconnects: Reconnects,
+    ) -> Result<Self, LoadError> {
         let Some(address) = target.mqtt.clone() else {
             return Err(LoadError::Options("give the MQTT address with --mqtt HOST:PORT".to_owned()));
         };
@@ -102,8 +114,10 @@ impl MqttConnection {
             window: target.inflight,
             timeout: target.timeout,
             retry_for: target.retry_for,
+            qos: target.qos,
             stats,
             stop,
+            reconnects,
             unacknowledged: VecDeque::with_capacity(target.inflight),
             acknowledged: 0,
             next_id: 0,
@@ -125,6 +139,10 @@ impl MqttConnection {
                 End::Done => break Ok(()),
                 End::Hopeless(error) => break Err(error),
                 End::Lost(reason) => self.stats.message(&reason),
+                End::Again => {
+                    self.stats.reconnected(1);
+                    continue;
+                }
             }
             if self.acknowledged > acknowledged_before {
                 backoff = Backoff::new(self.retry_for);
@@ -133,7 +151,7 @@ impl MqttConnection {
             if !self.stop.sleep_until(clock::now() + wait).await {
                 break Ok(());
             }
-            self.stats.reconnected();
+            self.stats.reconnected(1);
         };
         for waiting in self.unacknowledged.drain(..) {
             self.stats.unsettled(&waiting.batch, Ending::Unknown);
@@ -153,7 +171,7 @@ impl MqttConnection {
         };
         for waiting in &mut self.unacknowledged {
             waiting.sent = clock::now();
-            wire.queue_publish(&self.topic, waiting, true)?;
+            wire.queue_publish(&self.topic, &waiting.batch, Some(waiting.id), true)?;
             wire.flush().await?;
             self.stats.retried();
         }
@@ -186,6 +204,7 @@ impl MqttConnection {
                 () = std::future::ready(()), if room && pending.is_none() && !*exhausted => Step::Fill,
                 () = sleep_until_some(due), if due.is_some() => Step::Fill,
                 () = sleep_until_some(late), if late.is_some() => Step::Late,
+                () = self.reconnects.next() => Step::Again,
                 timed = self.stop.sleep_until(ping_at), if !stopped => if timed { Step::Ping } else { Step::Fill },
             };
             match step {
@@ -197,6 +216,7 @@ impl MqttConnection {
                 }
                 Step::Received(Err(reason)) => return End::Lost(reason),
                 Step::Fill => {}
+                Step::Again => return End::Again,
                 Step::Late => return End::Lost(format!("no PUBACK within {:?}", self.timeout)),
                 Step::Ping => {
                     ping_at = clock::now() + PING_EVERY;
@@ -245,9 +265,20 @@ impl MqttConnection {
         if batch.due.is_some_and(|due| due > now) {
             return Some(batch);
         }
+        if self.qos == Qos::AtMostOnce {
+            let ending = match wire.queue_publish(&self.topic, &batch, None, false) {
+                Ok(()) => Ending::Unconfirmed,
+                Err(reason) => {
+                    self.stats.message(&reason);
+                    Ending::NotSent
+                }
+            };
+            self.stats.unsettled(&batch, ending);
+            return None;
+        }
         let id = self.free_id();
         let waiting = Waiting { id, due: batch.due.unwrap_or(now), sent: now, batch };
-        if let Err(reason) = wire.queue_publish(&self.topic, &waiting, false) {
+        if let Err(reason) = wire.queue_publish(&self.topic, &waiting.batch, Some(id), false) {
             self.stats.message(&reason);
             self.stats.unsettled(&waiting.batch, Ending::NotSent);
             return None;
@@ -292,6 +323,7 @@ enum Step {
     Received(Result<Packet, String>),
     Fill,
     Late,
+    Again,
     Ping,
 }
 
@@ -341,9 +373,17 @@ impl Wire {
         written.map(|_| ()).map_err(|error| error.to_string())
     }
 
-    fn queue_publish(&mut self, topic: &str, waiting: &Waiting, dup: bool) -> Result<(), String> {
-        let mut publish = Publish::from_bytes(topic, QoS::AtLeastOnce, waiting.batch.body.clone());
-        publish.pkid = waiting.id;
+    /// Without an id nobody acknowledges it.
+    fn queue_publish(
+        &mut self,
+        topic: &str,
+        batch: &Batch,
+        id: Option<u16>,
+        dup: bool,
+    ) -> Result<(), String> {
+        let qos = if id.is_some() { QoS::AtLeastOnce } else { QoS::AtMostOnce };
+        let mut publish = Publish::from_bytes(topic, qos, batch.body.clone());
+        publish.pkid = id.unwrap_or(0);
         publish.dup = dup;
         publish.write(&mut self.outgoing).map(|_| ()).map_err(|error| error.to_string())
     }

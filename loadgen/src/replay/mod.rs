@@ -13,7 +13,10 @@ pub mod time_text;
 use crate::delivery::{Stop, deliver};
 use crate::error::LoadError;
 use crate::protocol::line_protocol::FieldValue;
+use crate::reconnects::Reconnects;
+use crate::report::page::Page;
 use crate::report::progress::Progress;
+use crate::report::timeline::Timeline;
 use crate::report::{Stats, summary::Summary};
 use crate::target::{Target, parse_tag};
 use crate::terminal;
@@ -158,15 +161,22 @@ pub async fn run(args: ReplayArgs) -> Result<bool, LoadError> {
     let stats = Arc::new(Stats::new());
     let stop = Stop::on_interrupt();
     let progress = Progress::start(stats.clone(), Some(planned));
-    let took = deliver(&args.target, source, &stats, &stop).await;
+    let timeline = Timeline::start(stats.clone());
+    let took = deliver(&args.target, source, &stats, &stop, &Reconnects::at(Vec::new())).await;
     drop(progress);
-    let mut summary = Summary::new(&stats, took?, Some(planned));
+    let timeline = timeline.finish();
+    let mut summary = Summary::new(&stats, took?, Some(planned), timeline);
     if !args.target.no_verify {
         summary = summary.with_verdict(verify(&args.target, &datasets).await);
     }
     terminal::result(&summary.text());
     if let Some(path) = &args.target.json {
         summary.write_json(path)?;
+    }
+    if let Some(path) = &args.target.html {
+        let names: Vec<String> = datasets.iter().map(Dataset::describe).collect();
+        let (title, about) = ("loadgen replay", names.join("; "));
+        Page { title, about: &about, summary: &summary, phases: &[], due: &[] }.write(path)?;
     }
     Ok(summary.ok)
 }

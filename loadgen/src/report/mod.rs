@@ -1,12 +1,14 @@
 //! What happened: counters while it runs, a summary at the end.
 //!
 //! Invariants:
-//! - Every batch taken from the source ends in exactly one of: acknowledged, refused, unknown, not sent.
+//! - Every batch taken from the source ends in exactly one of: acknowledged, refused, unknown, not sent, unconfirmed.
 //! - Latencies are recorded for acknowledged batches only, from the moment they were due; what was not
 //!   acknowledged is counted beside them, never dropped.
 
+pub mod page;
 pub mod progress;
 pub mod summary;
+pub mod timeline;
 
 use crate::protocol::Batch;
 use hdrhistogram::Histogram;
@@ -34,7 +36,12 @@ pub enum Ending {
     Unknown,
     /// Taken, but never put on the wire.
     NotSent,
+    /// Sent with MQTT's QoS 0, to which nobody answers: its rows may be there.
+    Unconfirmed,
 }
+
+/// How many endings there are.
+const ENDINGS: usize = 4;
 
 /// Counters of one run, shared by its connections.
 #[derive(Debug)]
@@ -42,10 +49,12 @@ pub struct Stats {
     acknowledged_batches: AtomicU64,
     acknowledged_rows: AtomicU64,
     acknowledged_bytes: AtomicU64,
-    unsettled_rows: [AtomicU64; 3],
+    unsettled_rows: [AtomicU64; ENDINGS],
     retries: AtomicU64,
     reconnects: AtomicU64,
     latencies_us: Mutex<Histogram<u64>>,
+    /// Those since they were taken last.
+    recent_us: Mutex<Histogram<u64>>,
     unsettled: Mutex<Vec<(u64, Ending)>>,
     messages: Mutex<BTreeMap<String, u64>>,
 }
@@ -65,9 +74,11 @@ pub struct Counts {
     pub unknown_rows: u64,
     /// Rows in batches taken but not sent.
     pub unsent_rows: u64,
+    /// Rows in batches that nobody answers to.
+    pub unconfirmed_rows: u64,
     /// Tries after the first one.
     pub retries: u64,
-    /// MQTT connections opened again.
+    /// Connections opened again.
     pub reconnects: u64,
 }
 
@@ -95,21 +106,16 @@ impl Default for Stats {
 impl Stats {
     /// All zero.
     #[must_use]
-    #[expect(
-        clippy::expect_used,
-        reason = "the bounds are constants that the histogram accepts; a test makes one"
-    )]
     pub fn new() -> Self {
         Self {
             acknowledged_batches: AtomicU64::new(0),
             acknowledged_rows: AtomicU64::new(0),
             acknowledged_bytes: AtomicU64::new(0),
-            unsettled_rows: [const { AtomicU64::new(0) }; 3],
+            unsettled_rows: [const { AtomicU64::new(0) }; ENDINGS],
             retries: AtomicU64::new(0),
             reconnects: AtomicU64::new(0),
-            latencies_us: Mutex::new(
-                Histogram::new_with_bounds(1, LONGEST_LATENCY_US, LATENCY_DIGITS).expect("valid bounds"),
-            ),
+            latencies_us: Mutex::new(histogram()),
+            recent_us: Mutex::new(histogram()),
             unsettled: Mutex::new(Vec::new()),
             messages: Mutex::new(BTreeMap::new()),
         }
@@ -122,6 +128,7 @@ impl Stats {
         self.acknowledged_bytes.fetch_add(batch.body.len() as u64, Relaxed);
         let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).max(1);
         lock(&self.latencies_us).saturating_record(micros);
+        lock(&self.recent_us).saturating_record(micros);
     }
 
     /// The batch ended without an acknowledgement.
@@ -140,9 +147,9 @@ impl Stats {
         self.retries.fetch_add(1, Relaxed);
     }
 
-    /// One more MQTT connection after the first.
-    pub fn reconnected(&self) {
-        self.reconnects.fetch_add(1, Relaxed);
+    /// So many connections were opened again.
+    pub fn reconnected(&self, connections: u64) {
+        self.reconnects.fetch_add(connections, Relaxed);
     }
 
     /// Keeps what the server or network said, once per distinct text.
@@ -158,7 +165,7 @@ impl Stats {
     /// The counters now.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let [refused, unknown, unsent] = &self.unsettled_rows;
+        let [refused, unknown, unsent, unconfirmed] = &self.unsettled_rows;
         Counts {
             batches: self.acknowledged_batches.load(Relaxed),
             rows: self.acknowledged_rows.load(Relaxed),
@@ -166,6 +173,7 @@ impl Stats {
             refused_rows: refused.load(Relaxed),
             unknown_rows: unknown.load(Relaxed),
             unsent_rows: unsent.load(Relaxed),
+            unconfirmed_rows: unconfirmed.load(Relaxed),
             retries: self.retries.load(Relaxed),
             reconnects: self.reconnects.load(Relaxed),
         }
@@ -174,15 +182,16 @@ impl Stats {
     /// The latencies so far.
     #[must_use]
     pub fn latencies(&self) -> Latencies {
-        let histogram = lock(&self.latencies_us);
-        let millis = |quantile| micros_to_millis(histogram.value_at_quantile(quantile));
-        Latencies {
-            p50_ms: millis(0.5),
-            p90_ms: millis(0.9),
-            p99_ms: millis(0.99),
-            p999_ms: millis(0.999),
-            max_ms: micros_to_millis(histogram.max()),
-        }
+        Latencies::of(&lock(&self.latencies_us))
+    }
+
+    /// The latencies since this was called last.
+    #[must_use]
+    pub fn take_recent_latencies(&self) -> Latencies {
+        let mut recent = lock(&self.recent_us);
+        let latencies = Latencies::of(&recent);
+        recent.reset();
+        latencies
     }
 
     /// The batches that were not acknowledged, by number.
@@ -196,6 +205,27 @@ impl Stats {
     pub fn messages(&self) -> BTreeMap<String, u64> {
         lock(&self.messages).clone()
     }
+}
+
+impl Latencies {
+    fn of(histogram: &Histogram<u64>) -> Self {
+        let millis = |quantile| micros_to_millis(histogram.value_at_quantile(quantile));
+        Self {
+            p50_ms: millis(0.5),
+            p90_ms: millis(0.9),
+            p99_ms: millis(0.99),
+            p999_ms: millis(0.999),
+            max_ms: micros_to_millis(histogram.max()),
+        }
+    }
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "the bounds are constants that the histogram accepts; a test makes one"
+)]
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LONGEST_LATENCY_US, LATENCY_DIGITS).expect("valid bounds")
 }
 
 #[expect(clippy::cast_precision_loss, reason = "below 2^53 by the histogram's bound")]
@@ -223,14 +253,18 @@ mod tests {
         stats.unsettled(&batch(2), Ending::Refused);
         stats.unsettled(&batch(3), Ending::Unknown);
         stats.unsettled(&batch(4), Ending::NotSent);
+        stats.unsettled(&batch(5), Ending::Unconfirmed);
         stats.message("no");
         stats.message("no");
         let counts = stats.counts();
         assert_eq!((counts.batches, counts.rows, counts.bytes), (2, 20, 10));
-        assert_eq!((counts.refused_rows, counts.unknown_rows, counts.unsent_rows), (10, 10, 10));
+        assert_eq!((counts.refused_rows, counts.unknown_rows), (10, 10));
+        assert_eq!((counts.unsent_rows, counts.unconfirmed_rows), (10, 10));
         assert!((stats.latencies().p50_ms - 20.0).abs() < 0.1);
         assert!(stats.latencies().max_ms > 3_500_000.0, "cut to the greatest, not dropped");
         assert_eq!(stats.unsettled_batches().get(&3), Some(&Ending::Unknown));
         assert_eq!(stats.messages().get("no"), Some(&2));
+        assert!(stats.take_recent_latencies().p50_ms > 0.0);
+        assert!(stats.take_recent_latencies().max_ms < 1e-9, "they are taken once");
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::delivery::Effort;
 use crate::error::LoadError;
+use crate::report::timeline::Second;
 use crate::report::{Latencies, Stats};
 use crate::verify::Verdict;
 use indicatif::{HumanBytes, HumanCount};
@@ -31,7 +32,7 @@ pub struct Summary {
     pub rows_per_second: f64,
     /// Tries after the first.
     pub retries: u64,
-    /// MQTT connections opened again.
+    /// Connections opened again.
     pub reconnects: u64,
     /// Rows in batches answered with 4xx.
     pub refused_rows: u64,
@@ -39,22 +40,26 @@ pub struct Summary {
     pub unknown_rows: u64,
     /// Rows taken but not sent.
     pub unsent_rows: u64,
+    /// Rows sent with QoS 0, to which nobody answers.
+    pub unconfirmed_rows: u64,
     /// Acknowledgement latency per batch, from the moment it was due.
     pub latency: Latencies,
     /// What servers and network said, with counts.
     pub messages: BTreeMap<String, u64>,
     /// The read-back; `None` when not asked for.
     pub verdict: Option<Verdict>,
+    /// What happened, second by second.
+    pub timeline: Vec<Second>,
 }
 
 impl Summary {
     /// Reads the counters after all connections have ended.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "rows of one run are far below 2^53")]
-    pub fn new(stats: &Stats, effort: Effort, planned_rows: Option<u64>) -> Self {
+    pub fn new(stats: &Stats, effort: Effort, planned_rows: Option<u64>, timeline: Vec<Second>) -> Self {
         let counts = stats.counts();
         let seconds = effort.wall.as_secs_f64();
-        let all_sent = planned_rows.is_none_or(|planned| counts.rows == planned);
+        let all_sent = planned_rows.is_none_or(|planned| counts.rows + counts.unconfirmed_rows == planned);
         Self {
             ok: all_sent && counts.refused_rows == 0 && counts.unknown_rows == 0 && counts.unsent_rows == 0,
             seconds,
@@ -69,9 +74,11 @@ impl Summary {
             refused_rows: counts.refused_rows,
             unknown_rows: counts.unknown_rows,
             unsent_rows: counts.unsent_rows,
+            unconfirmed_rows: counts.unconfirmed_rows,
             latency: stats.latencies(),
             messages: stats.messages(),
             verdict: None,
+            timeline,
         }
     }
 
@@ -118,6 +125,12 @@ impl Summary {
                 self.rows_per_second,
             ),
         );
+        if self.unconfirmed_rows > 0 {
+            append(
+                &mut text,
+                format_args!("unconfirmed    {} rows sent with QoS 0", HumanCount(self.unconfirmed_rows)),
+            );
+        }
         if let Some(cpu) = self.client_cpu_seconds {
             append(&mut text, format_args!("client CPU     {cpu:.2} s while sending"));
         }

@@ -1,7 +1,7 @@
 //! Compares a fleet's tables with the rows that were acknowledged, by ranges of time.
 //!
 //! Every row of a fleet has its own time, in the order of its number, so a batch owns a range of time
-//! that no other batch touches. A table that differs is halved until the batches that differ are named.
+//! that no other batch touches; late batches own one before the run. A table that differs is halved until the batches that differ are named.
 
 use crate::error::LoadError;
 use crate::fleet::plan::{Kind, Plan};
@@ -84,11 +84,27 @@ impl Sent<'_> {
         if self.plan.rows_of(kind, rows.clone()) == 0 {
             return Ok(Found::default());
         }
-        let last_ns = self.plan.time_ns(rows.end.saturating_sub(1));
+        let (first, last) = (self.plan.time_ns(rows.start), self.plan.time_ns(rows.end.saturating_sub(1)));
+        let mut found = self.within(reader, kind, first, last).await?;
+        if let Some(late) = self.plan.late_by_ns() {
+            // The late ones of these batches, and of no others.
+            let late = self.within(reader, kind, first - late, last - late).await?;
+            found = Found { rows: found.rows + late.rows, distinct: found.distinct + late.distinct };
+        }
+        Ok(found)
+    }
+
+    async fn within(
+        &self,
+        reader: &SqlReader,
+        kind: Kind,
+        first_ns: i64,
+        last_ns: i64,
+    ) -> Result<Found, LoadError> {
         let sql = format!(
             "SELECT count(*) AS n, count(DISTINCT time) AS d FROM {} WHERE {}",
             identifier(&self.plan.table(kind)),
-            scope(self.plan.time_ns(rows.start), last_ns, self.plan.tags()),
+            scope(first_ns, last_ns, self.plan.tags()),
         );
         let row = reader.row(&sql).await?;
         Ok(Found { rows: count(&row, "n")?, distinct: count(&row, "d")? })

@@ -12,5 +12,6 @@ mod fleet;
 mod mqtt;
 mod replay;
 mod run;
+mod scenario;
 mod server;
 mod webhook;

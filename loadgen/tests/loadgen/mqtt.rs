@@ -66,7 +66,7 @@ impl Broker {
                 allowed
             }
             Packet::Publish(publish) => {
-                assert_eq!(publish.qos, QoS::AtLeastOnce);
+                let is_acknowledged = publish.qos == QoS::AtLeastOnce;
                 self.engine.store(std::str::from_utf8(&publish.payload).unwrap());
                 let id = publish.pkid;
                 let place = {
@@ -77,7 +77,9 @@ impl Broker {
                 if self.cut_at == Some(place) {
                     return false;
                 }
-                PubAck::new(id).write(outgoing).unwrap();
+                if is_acknowledged {
+                    PubAck::new(id).write(outgoing).unwrap();
+                }
                 true
             }
             Packet::PingReq => {
@@ -143,4 +145,34 @@ async fn a_fleet_publishes_over_several_connections() {
     );
     loadgen(words(&options)).await.expect(0, &["400 of 400 rows in 100 batches", "result         ok"]);
     assert_eq!(broker.seen.lock().unwrap().len(), 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_qos_0_nothing_is_acknowledged_and_what_arrived_is_read_back() {
+    let broker = Arc::new(Broker::default());
+    let (url, address) = (broker.engine.serve().await, broker.serve().await);
+    let options = format!("fleet --mqtt {address} --qos 0 --url {url} --rate 2000 --rows 400 --batch 4");
+    let said = [
+        "0 of 400 rows in 0 batches",
+        "400 rows sent with QoS 0",
+        "rows expected 0 (and up to 80 that were not acknowledged)",
+        "result         ok",
+    ];
+    loadgen(words(&options)).await.expect(0, &said);
+    assert!(broker.seen.lock().unwrap().iter().all(|publish| publish.qos == QoS::AtMostOnce));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_storm_connections_are_opened_anew_and_what_waited_is_sent_again() {
+    let broker = Arc::new(Broker::default());
+    let (url, address) = (broker.engine.serve().await, broker.serve().await);
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("storm.toml");
+    let scenario = "[[phase]]\nname = 'storm'\nfor = '1s'\nload = 1\nreconnect = '400ms'";
+    std::fs::write(&file, scenario).unwrap();
+    let options = format!(
+        "fleet --shape four-fields --mqtt {address} --url {url} --rate 500 --connections 3 --scenario {}",
+        file.display()
+    );
+    loadgen(words(&options)).await.expect(0, &["500 of 500 rows", "reconnects 6", "result         ok"]);
 }

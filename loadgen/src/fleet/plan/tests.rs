@@ -26,6 +26,7 @@ fn shape(kinds: &'static [Kind], devices: u64, series: Option<u64>, total_rows: 
         step_ns: 1_000,
         batch_rows: 10,
         total_rows: Some(total_rows),
+        course: None,
     }
 }
 
