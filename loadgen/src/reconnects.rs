@@ -39,6 +39,15 @@ impl Reconnects {
         *self.receiver.borrow()
     }
 
+    /// Whether the count is not what it was when this or [`next`](Self::next) was asked last.
+    pub fn is_due(&mut self) -> bool {
+        let is_due = self.receiver.has_changed().unwrap_or(false);
+        if is_due {
+            self.receiver.mark_unchanged();
+        }
+        is_due
+    }
+
     /// Returns when the count is not what it was when this was asked last.
     pub async fn next(&mut self) {
         if self.receiver.changed().await.is_err() {

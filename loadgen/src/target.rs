@@ -135,6 +135,9 @@ impl Target {
                 "--gzip is for HTTP; MQTT payloads are sent as they are".to_owned(),
             ));
         }
+        if self.mqtt.is_none() && self.qos == Qos::AtMostOnce {
+            return Err(LoadError::Options("--qos is for MQTT; over HTTP each body is answered".to_owned()));
+        }
         if self.db.is_empty() {
             return Err(LoadError::Options("--db is empty: name a database".to_owned()));
         }

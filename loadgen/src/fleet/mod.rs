@@ -18,9 +18,9 @@ use crate::reconnects::Reconnects;
 use crate::replay::time_text::read_utc;
 use crate::report::page::Page;
 use crate::report::progress::Progress;
-use crate::report::timeline::Timeline;
+use crate::report::timeline::{Second, Timeline};
 use crate::report::{Stats, summary::Summary};
-use crate::target::{MAX_BATCH, Target, parse_tag};
+use crate::target::{MAX_BATCH, Qos, Target, parse_tag};
 use crate::terminal;
 use crate::verify::{SqlReader, Verdict, counts};
 use clap::{Args, ValueEnum};
@@ -182,9 +182,14 @@ pub async fn run(mut args: FleetArgs) -> Result<bool, LoadError> {
     let timeline = timeline.finish();
     let mut summary = Summary::new(&stats, took?, plan.total_rows(), timeline);
     if !args.target.no_verify {
-        let sent =
-            counts::Sent { plan: &plan, batches: source.taken(), unsettled: stats.unsettled_batches() };
-        summary = summary.with_verdict(verify(&args.target, &sent).await);
+        summary = summary.with_verdict(match stats.unsettled_batches() {
+            Ok(unsettled) => {
+                let is_answered = args.target.qos == Qos::AtLeastOnce;
+                let sent = counts::Sent { plan: &plan, batches: source.taken(), unsettled, is_answered };
+                verify(&args.target, &sent).await
+            }
+            Err(error) => Verdict { problem: Some(error.to_string()), ..Verdict::default() },
+        });
     }
     terminal::result(&summary.text());
     if let Some(path) = &args.target.json {
@@ -193,7 +198,10 @@ pub async fn run(mut args: FleetArgs) -> Result<bool, LoadError> {
     if let Some(path) = &args.target.html {
         let phases = course.iter().flat_map(|course| &course.spans);
         let phases: Vec<_> = phases.map(|span| (span.start.as_secs_f64(), span.name.clone())).collect();
-        let due = summary.timeline.iter().map(|second| schedule.rows_until(second.at)).collect::<Vec<_>>();
+        #[expect(clippy::cast_precision_loss, reason = "rows of one run are far below 2^53")]
+        let all = plan.total_rows().map_or(f64::INFINITY, |rows| rows as f64);
+        let due = |second: &Second| schedule.rows_until(second.at).min(all);
+        let due = summary.timeline.iter().map(due).collect::<Vec<_>>();
         let title = args
             .scenario
             .as_ref()

@@ -183,6 +183,14 @@ impl Plan {
         self.shape.start_ns.saturating_add(row.saturating_mul(self.shape.step_ns))
     }
 
+    /// Times of the first and the last row of a batch.
+    #[must_use]
+    pub fn times_of_batch(&self, number: u64) -> (i64, i64) {
+        let rows = self.rows_in(number..number + 1);
+        let late_ns = self.lateness_of(rows.start);
+        (self.time_ns(rows.start) - late_ns, self.time_ns(rows.end.saturating_sub(1)) - late_ns)
+    }
+
     /// How much older late rows are, if there may be any.
     #[must_use]
     pub fn late_by_ns(&self) -> Option<i64> {

@@ -23,6 +23,12 @@ pub const BUILT_IN: [(&str, &str); 6] = [
 /// Each row has a microsecond of its own, so that the read-back can tell it from all others.
 pub const MOST_ROWS_PER_SECOND: f64 = 500_000.0;
 
+/// The least that a phase or a burst lasts, and that is between two reconnects.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+/// The most that a phase lasts: a month.
+const LONGEST: Duration = Duration::from_secs(31 * 86_400);
+
 /// A scenario, as it is written down.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -154,9 +160,12 @@ impl Scenario {
         if scenario.phases.is_empty() {
             return Err("it has no [[phase]]".to_owned());
         }
+        for phase in &scenario.phases {
+            phase.check().map_err(|reason| format!("phase '{}': {reason}", phase.name))?;
+        }
         let length = scenario.length();
         for phase in &scenario.phases {
-            phase.check(length).map_err(|reason| format!("phase '{}': {reason}", phase.name))?;
+            phase.check_late(length).map_err(|reason| format!("phase '{}': {reason}", phase.name))?;
         }
         let mut lates = scenario.phases.iter().filter_map(|phase| phase.late).map(|late| late.by);
         let first = lates.next();
@@ -194,7 +203,7 @@ impl Scenario {
         for phase in &self.phases {
             let end = start + phase.length;
             let end_row = whole(schedule.rows_until(end.as_secs_f64()));
-            let newcomers = phase.newcomers.saturating_mul(phase.length.as_secs());
+            let newcomers = phase.newcomers_in_all();
             spans.push(Span {
                 name: phase.name.clone(),
                 start,
@@ -219,37 +228,50 @@ impl Scenario {
 }
 
 impl Phase {
-    /// In a scenario of this length.
-    fn check(&self, length: Duration) -> Result<(), String> {
+    fn check(&self) -> Result<(), String> {
         let loads = [Some(self.load), self.to, self.burst.map(|burst| burst.load)];
         if loads.into_iter().flatten().any(|load| !(0.0..=1e6).contains(&load)) {
             return Err("a load is a number from 0 to 1,000,000".to_owned());
         }
-        if self.length.is_zero() {
-            return Err("it must last for some time".to_owned());
+        if !(SHORTEST..=LONGEST).contains(&self.length) {
+            return Err(format!("it must last for {SHORTEST:?} to {LONGEST:?}"));
         }
         if let Some(burst) = self.burst {
-            if burst.length.is_zero() || burst.length >= burst.every {
-                return Err("a burst must last, and end before the next one begins".to_owned());
+            if burst.length < SHORTEST || burst.length + SHORTEST > burst.every {
+                return Err(format!("a burst must last for {SHORTEST:?}, and as long must be between two"));
             }
             if self.to.is_some() {
                 return Err("a load with bursts does not change besides: leave out 'to'".to_owned());
             }
         }
-        if self.reconnect.is_some_and(|every| every.is_zero()) {
-            return Err("'reconnect' must be longer than nothing".to_owned());
+        if self.reconnect.is_some_and(|every| every < SHORTEST) {
+            return Err(format!("'reconnect' must be {SHORTEST:?} at least"));
         }
-        if let Some(late) = self.late {
-            if !(late.share > 0.0 && late.share <= 1.0) {
-                return Err("the share of late batches is above 0 and at most 1".to_owned());
-            }
-            if late.by < length {
-                return Err(format!(
-                    "late rows must be older than the scenario is long ({length:?}), or they could meet rows on time"
-                ));
-            }
+        if self.late.is_some_and(|late| !(late.share > 0.0 && late.share <= 1.0)) {
+            return Err("the share of late batches is above 0 and at most 1".to_owned());
         }
         Ok(())
+    }
+
+    /// In a scenario of this length.
+    fn check_late(&self, length: Duration) -> Result<(), String> {
+        if self.late.is_some_and(|late| late.by < length) {
+            return Err(format!(
+                "late rows must be older than the scenario is long ({length:?}), or they could meet rows on time"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Devices that come within it.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a number of devices is far below 2^53, and none is negative"
+    )]
+    fn newcomers_in_all(&self) -> u64 {
+        (self.newcomers as f64 * self.length.as_secs_f64()).round() as u64
     }
 
     /// Seconds, and the rates at start and end.

@@ -11,7 +11,7 @@ use crate::target::{Api, Target};
 use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Method, Request, StatusCode, redirect};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 use url::Url;
 
@@ -40,7 +40,7 @@ const ERROR_BODY_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct HttpWriter {
     /// And how often the connections were to be opened anew when it was made.
-    client: Mutex<(u64, Client)>,
+    client: RwLock<(u64, Client)>,
     template: Request,
     timeout: Duration,
     connections: usize,
@@ -50,7 +50,7 @@ impl HttpWriter {
     /// Does not connect yet. Fails on a bad URL or token.
     pub fn new(target: &Target) -> Result<Self, LoadError> {
         let (timeout, connections) = (target.timeout, target.connections);
-        let client = Mutex::new((0, client(timeout, connections)?));
+        let client = RwLock::new((0, client(timeout, connections)?));
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         if target.gzip {
@@ -70,11 +70,17 @@ impl HttpWriter {
     /// # Errors
     /// [`LoadError::Network`] when there can be no new ones.
     pub fn renew(&self, count: u64) -> Result<u64, LoadError> {
-        let mut known = self.client.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.0 >= count {
+        let is_done = |known: u64| known >= count;
+        if is_done(self.client.read().unwrap_or_else(PoisonError::into_inner).0) {
             return Ok(0);
         }
-        *known = (count, client(self.timeout, self.connections)?);
+        // Made before anybody must wait for it. Of several that are made at once one is used.
+        let client = client(self.timeout, self.connections)?;
+        let mut known = self.client.write().unwrap_or_else(PoisonError::into_inner);
+        if is_done(known.0) {
+            return Ok(0);
+        }
+        *known = (count, client);
         Ok(self.connections as u64)
     }
 
@@ -84,7 +90,7 @@ impl HttpWriter {
             return Attempt::Refused("the request cannot be repeated".to_owned());
         };
         *request.body_mut() = Some(body.into());
-        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).1.clone();
+        let client = self.client.read().unwrap_or_else(PoisonError::into_inner).1.clone();
         let response = match client.execute(request).await {
             Ok(response) => response,
             Err(error) => return Attempt::TryAgain { after: None, reason: with_causes(&error) },

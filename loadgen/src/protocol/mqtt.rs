@@ -50,8 +50,9 @@ pub struct MqttConnection {
     stop: Stop,
     reconnects: Reconnects,
     unacknowledged: VecDeque<Waiting>,
-    /// PUBACKs over all of its connects: progress, which renews the right to retry.
-    acknowledged: u64,
+    /// PUBACKs over all of its connects, and publishes of QoS 0 that the system took: progress, which renews the right
+    /// to retry.
+    progress: u64,
     next_id: u16,
 }
 
@@ -119,7 +120,7 @@ impl MqttConnection {
             stop,
             reconnects,
             unacknowledged: VecDeque::with_capacity(target.inflight),
-            acknowledged: 0,
+            progress: 0,
             next_id: 0,
         })
     }
@@ -129,29 +130,29 @@ impl MqttConnection {
         let mut backoff = Backoff::new(self.retry_for);
         let mut pending = None;
         let mut exhausted = false;
+        let mut is_first = true;
         let result = loop {
-            let acknowledged_before = self.acknowledged;
+            let progress_before = self.progress;
             let end = match self.open().await {
-                Ok(mut wire) => self.exchange(&mut wire, source.as_ref(), &mut pending, &mut exhausted).await,
+                Ok(mut wire) => {
+                    self.stats.reconnected(u64::from(!std::mem::take(&mut is_first)));
+                    self.exchange(&mut wire, source.as_ref(), &mut pending, &mut exhausted).await
+                }
                 Err(end) => end,
             };
+            if self.progress > progress_before {
+                backoff = Backoff::new(self.retry_for);
+            }
             match end {
                 End::Done => break Ok(()),
                 End::Hopeless(error) => break Err(error),
+                End::Again => continue,
                 End::Lost(reason) => self.stats.message(&reason),
-                End::Again => {
-                    self.stats.reconnected(1);
-                    continue;
-                }
-            }
-            if self.acknowledged > acknowledged_before {
-                backoff = Backoff::new(self.retry_for);
             }
             let Some(wait) = backoff.next(None) else { break Ok(()) };
             if !self.stop.sleep_until(clock::now() + wait).await {
                 break Ok(());
             }
-            self.stats.reconnected(1);
         };
         for waiting in self.unacknowledged.drain(..) {
             self.stats.unsettled(&waiting.batch, Ending::Unknown);
@@ -188,6 +189,16 @@ impl MqttConnection {
     ) -> End {
         let mut ping_at = clock::now() + PING_EVERY;
         loop {
+            // Here, because without a pace there is always something to send.
+            if self.reconnects.is_due() {
+                return End::Again;
+            }
+            if clock::now() >= ping_at {
+                ping_at = clock::now() + PING_EVERY;
+                if let Err(reason) = wire.queue(&Packet::PingReq) {
+                    return End::Lost(reason);
+                }
+            }
             if let Err(end) = self.fill(wire, source, pending, exhausted).await {
                 return end;
             }
@@ -205,7 +216,7 @@ impl MqttConnection {
                 () = sleep_until_some(due), if due.is_some() => Step::Fill,
                 () = sleep_until_some(late), if late.is_some() => Step::Late,
                 () = self.reconnects.next() => Step::Again,
-                timed = self.stop.sleep_until(ping_at), if !stopped => if timed { Step::Ping } else { Step::Fill },
+                _ = self.stop.sleep_until(ping_at), if !stopped => Step::Fill,
             };
             match step {
                 Step::Received(Ok(packet)) => {
@@ -218,12 +229,6 @@ impl MqttConnection {
                 Step::Fill => {}
                 Step::Again => return End::Again,
                 Step::Late => return End::Lost(format!("no PUBACK within {:?}", self.timeout)),
-                Step::Ping => {
-                    ping_at = clock::now() + PING_EVERY;
-                    if let Err(reason) = wire.queue(&Packet::PingReq) {
-                        return End::Lost(reason);
-                    }
-                }
             }
         }
     }
@@ -237,6 +242,7 @@ impl MqttConnection {
         exhausted: &mut bool,
     ) -> Result<(), End> {
         *exhausted |= self.stop.is_set();
+        let mut unanswered = 0;
         while self.unacknowledged.len() < self.window && wire.outgoing.len() < WRITE_BUFFER_BYTES {
             let next = match pending.take() {
                 Some(batch) if self.stop.is_set() => {
@@ -255,8 +261,18 @@ impl MqttConnection {
             if pending.is_some() {
                 break;
             }
+            unanswered += u64::from(self.qos == Qos::AtMostOnce);
         }
-        wire.flush().await.map_err(End::Lost)
+        let deadline = clock::now() + self.timeout;
+        tokio::select! {
+            biased;
+            written = wire.flush() => written?,
+            () = clock::sleep_until(deadline) => {
+                return Err(End::Lost(format!("the MQTT server took nothing for {:?}", self.timeout)));
+            }
+        }
+        self.progress += unanswered;
+        Ok(())
     }
 
     /// Queues the publish, or gives the batch back when its time has not come.
@@ -295,7 +311,7 @@ impl MqttConnection {
             return;
         };
         if let Some(done) = self.unacknowledged.remove(at) {
-            self.acknowledged += 1;
+            self.progress += 1;
             self.stats.acknowledged(&done.batch, clock::now().duration_since(done.due));
         }
     }
@@ -315,6 +331,14 @@ impl MqttConnection {
         if wire.queue(&Packet::Disconnect).is_ok() && wire.flush().await.is_err() {
             self.stats.message("the MQTT server closed before DISCONNECT");
         }
+        if self.qos == Qos::AtMostOnce {
+            // The server has read everything when it closes; who closes first may take back what is under way.
+            let deadline = clock::now() + self.timeout;
+            tokio::select! {
+                () = async { while wire.read().await.is_ok() {} } => {}
+                () = clock::sleep_until(deadline) => self.stats.message("the MQTT server did not close after DISCONNECT"),
+            }
+        }
         End::Done
     }
 }
@@ -324,7 +348,6 @@ enum Step {
     Fill,
     Late,
     Again,
-    Ping,
 }
 
 async fn sleep_until_some(deadline: Option<Instant>) {

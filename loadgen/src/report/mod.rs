@@ -10,6 +10,7 @@ pub mod progress;
 pub mod summary;
 pub mod timeline;
 
+use crate::error::LoadError;
 use crate::protocol::Batch;
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
@@ -23,7 +24,7 @@ const LONGEST_LATENCY_US: u64 = 3_600_000_000;
 const LATENCY_DIGITS: u8 = 3;
 /// Distinct messages kept for the report.
 const KEPT_MESSAGES: usize = 10;
-/// Batches that are remembered by number as not acknowledged: 24 MB. Beyond it they are only counted.
+/// Batches that are remembered by number as not acknowledged: 24 MB. Beyond it nothing can be compared.
 const KEPT_UNSETTLED: usize = 1_000_000;
 
 /// How a batch ended that was not acknowledged.
@@ -56,6 +57,8 @@ pub struct Stats {
     /// Those since they were taken last.
     recent_us: Mutex<Histogram<u64>>,
     unsettled: Mutex<Vec<(u64, Ending)>>,
+    /// Batches that are not among them for want of room.
+    forgotten: AtomicU64,
     messages: Mutex<BTreeMap<String, u64>>,
 }
 
@@ -117,6 +120,7 @@ impl Stats {
             latencies_us: Mutex::new(histogram()),
             recent_us: Mutex::new(histogram()),
             unsettled: Mutex::new(Vec::new()),
+            forgotten: AtomicU64::new(0),
             messages: Mutex::new(BTreeMap::new()),
         }
     }
@@ -136,9 +140,15 @@ impl Stats {
         if let Some(rows) = self.unsettled_rows.get(ending as usize) {
             rows.fetch_add(batch.rows, Relaxed);
         }
+        if ending == Ending::Unconfirmed {
+            // So do all that are sent with QoS 0.
+            return;
+        }
         let mut unsettled = lock(&self.unsettled);
         if unsettled.len() < KEPT_UNSETTLED {
             unsettled.push((batch.number, ending));
+        } else {
+            self.forgotten.fetch_add(1, Relaxed);
         }
     }
 
@@ -194,10 +204,18 @@ impl Stats {
         latencies
     }
 
-    /// The batches that were not acknowledged, by number.
-    #[must_use]
-    pub fn unsettled_batches(&self) -> BTreeMap<u64, Ending> {
-        lock(&self.unsettled).iter().copied().collect()
+    /// The batches that were not acknowledged, by number, but those that nobody answers to.
+    ///
+    /// # Errors
+    /// [`LoadError::Network`] when they were too many to remember.
+    pub fn unsettled_batches(&self) -> Result<BTreeMap<u64, Ending>, LoadError> {
+        match self.forgotten.load(Relaxed) {
+            0 => Ok(lock(&self.unsettled).iter().copied().collect()),
+            more => Err(LoadError::Network(format!(
+                "{} batches were not acknowledged: too many to compare without them",
+                more + KEPT_UNSETTLED as u64
+            ))),
+        }
     }
 
     /// What was said, and how often.
@@ -262,7 +280,8 @@ mod tests {
         assert_eq!((counts.unsent_rows, counts.unconfirmed_rows), (10, 10));
         assert!((stats.latencies().p50_ms - 20.0).abs() < 0.1);
         assert!(stats.latencies().max_ms > 3_500_000.0, "cut to the greatest, not dropped");
-        assert_eq!(stats.unsettled_batches().get(&3), Some(&Ending::Unknown));
+        let unsettled = stats.unsettled_batches().unwrap();
+        assert_eq!(unsettled.keys().copied().collect::<Vec<_>>(), [2, 3, 4], "to 5 nobody answers");
         assert_eq!(stats.messages().get("no"), Some(&2));
         assert!(stats.take_recent_latencies().p50_ms > 0.0);
         assert!(stats.take_recent_latencies().max_ms < 1e-9, "they are taken once");

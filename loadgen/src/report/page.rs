@@ -88,7 +88,12 @@ impl Page<'_> {
         });
         let due = Curve { name: "due", color: GREY, points: due.collect() };
         let acknowledged = self.curve("acknowledged", BLUE, |second| per_second(second.rows, second));
-        self.plot(&[due, acknowledged])
+        let mut curves = vec![due, acknowledged];
+        if self.summary.unconfirmed_rows > 0 {
+            let sent = |second: &Second| per_second(second.unconfirmed_rows, second);
+            curves.push(self.curve("sent, QoS 0", ORANGE, sent));
+        }
+        self.plot(&curves)
     }
 
     fn trouble(&self) -> Result<String, Box<dyn Error>> {

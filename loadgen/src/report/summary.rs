@@ -14,7 +14,8 @@ use std::path::Path;
 /// Everything that a run found out.
 #[derive(Debug, Serialize)]
 pub struct Summary {
-    /// True when all rows were acknowledged and the read-back (if made) found exactly them.
+    /// True when all rows were acknowledged and the read-back (if made) found exactly them. With QoS 0, when all were
+    /// sent, and the read-back found some of them and nothing else.
     pub ok: bool,
     /// Seconds from the first batch to the last answer.
     pub seconds: f64,
@@ -86,6 +87,11 @@ impl Summary {
     #[must_use]
     pub fn with_verdict(mut self, verdict: Verdict) -> Self {
         self.ok = self.ok && verdict.ok();
+        let found: u64 = verdict.tables.iter().map(|table| table.rows_found).sum();
+        if self.unconfirmed_rows > 0 && found == 0 {
+            // Any number may be lost, but where none arrives, something is wrong.
+            self.ok = false;
+        }
         self.verdict = Some(verdict);
         self
     }

@@ -18,6 +18,8 @@ pub struct Second {
     pub seconds: f64,
     /// Rows that were acknowledged.
     pub rows: u64,
+    /// Rows sent with QoS 0, to which nobody answers.
+    pub unconfirmed_rows: u64,
     /// Tries after the first.
     pub retries: u64,
     /// Rows that were refused or given up.
@@ -85,6 +87,7 @@ impl Second {
         self.at = rest.at;
         self.seconds += rest.seconds;
         self.rows += rest.rows;
+        self.unconfirmed_rows += rest.unconfirmed_rows;
         self.retries += rest.retries;
         self.failed_rows += rest.failed_rows;
         self.max_ms = self.max_ms.max(rest.max_ms);
@@ -100,6 +103,7 @@ impl Notes {
             at: now.duration_since(self.started).as_secs_f64(),
             seconds: now.duration_since(before).as_secs_f64(),
             rows: counts.rows - last.rows,
+            unconfirmed_rows: counts.unconfirmed_rows - last.unconfirmed_rows,
             retries: counts.retries - last.retries,
             failed_rows: failed(&counts) - failed(&last),
             p50_ms: latencies.p50_ms,

@@ -1,7 +1,8 @@
 //! Compares a fleet's tables with the rows that were acknowledged, by ranges of time.
 //!
-//! Every row of a fleet has its own time, in the order of its number, so a batch owns a range of time
-//! that no other batch touches; late batches own one before the run. A table that differs is halved until the batches that differ are named.
+//! Every row of a fleet has its own time, in the order of its number, so a batch owns a range of time that no other
+//! batch touches; late batches own one before the run. A table that differs is halved until the batches that differ
+//! are named.
 
 use crate::error::LoadError;
 use crate::fleet::plan::{Kind, Plan};
@@ -22,8 +23,11 @@ pub struct Sent<'a> {
     pub plan: &'a Plan,
     /// Batches taken from the source: 0 up to this.
     pub batches: u64,
-    /// Those of them without an acknowledgement.
+    /// Those of them that were not acknowledged, where the others were; of those that nobody answers to, the ones that
+    /// were not sent.
     pub unsettled: BTreeMap<u64, Ending>,
+    /// Whether the server answers to batches.
+    pub is_answered: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -69,6 +73,9 @@ impl Sent<'_> {
         for (count, ending) in unsettled {
             rows.expected -= count;
             rows.uncertain += if ending == Ending::NotSent { 0 } else { count };
+        }
+        if !self.is_answered {
+            rows = Rows { expected: 0, uncertain: rows.expected + rows.uncertain };
         }
         rows
     }
@@ -146,15 +153,17 @@ impl Sent<'_> {
     }
 
     fn describe(&self, number: u64, rows: Rows, found: Found) -> String {
-        let range = self.plan.rows_in(number..number + 1);
+        let usual = if self.is_answered { "acknowledged" } else { "unanswered" };
         let ending = self
             .unsettled
             .get(&number)
-            .map_or_else(|| "acknowledged".to_owned(), |ending| format!("{ending:?}").to_lowercase());
+            .map_or_else(|| usual.to_owned(), |ending| format!("{ending:?}").to_lowercase());
+        // As its lines say: a late batch is older than when it was due.
+        let (first, last) = self.plan.times_of_batch(number);
         format!(
             "batch {number} ({ending}), {} to {}: expected {} rows, found {} ({} distinct)",
-            write_utc(self.plan.time_ns(range.start)),
-            write_utc(self.plan.time_ns(range.end.saturating_sub(1))),
+            write_utc(first),
+            write_utc(last),
             rows.expected,
             found.rows,
             found.distinct,

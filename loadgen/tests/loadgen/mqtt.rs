@@ -17,6 +17,8 @@ struct Broker {
     password: Option<&'static str>,
     /// The publish of this place (over all connections) is stored, not acknowledged, and its connection cut.
     cut_at: Option<usize>,
+    /// Nothing is stored.
+    loses: bool,
     seen: Mutex<Vec<Publish>>,
 }
 
@@ -67,7 +69,9 @@ impl Broker {
             }
             Packet::Publish(publish) => {
                 let is_acknowledged = publish.qos == QoS::AtLeastOnce;
-                self.engine.store(std::str::from_utf8(&publish.payload).unwrap());
+                if !self.loses {
+                    self.engine.store(std::str::from_utf8(&publish.payload).unwrap());
+                }
                 let id = publish.pkid;
                 let place = {
                     let mut seen = self.seen.lock().unwrap();
@@ -160,6 +164,17 @@ async fn with_qos_0_nothing_is_acknowledged_and_what_arrived_is_read_back() {
     ];
     loadgen(words(&options)).await.expect(0, &said);
     assert!(broker.seen.lock().unwrap().iter().all(|publish| publish.qos == QoS::AtMostOnce));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_qos_0_a_run_of_which_nothing_arrives_is_not_ok() {
+    let broker = Arc::new(Broker { loses: true, ..Broker::default() });
+    let (url, address) = (broker.engine.serve().await, broker.serve().await);
+    broker.engine.store("probe,device=other x=1 1");
+    let options =
+        format!("fleet --shape four-fields --mqtt {address} --qos 0 --url {url} --rate 2000 --rows 400");
+    loadgen(words(&options)).await.expect(1, &["400 rows sent with QoS 0", "found 0", "NOT OK"]);
+    loadgen(words("fleet --qos 0")).await.expect(2, &["--qos is for MQTT"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -66,12 +66,13 @@ fn what_makes_no_sense_is_refused_with_its_reason() {
         ("for = '1 parsec'\nload = 1", "'1 parsec'"),
         ("for = '1s'\nload = 1\nlod = 2", "unknown field `lod`"),
         ("for = '0s'\nload = 1", "must last"),
+        ("for = '40000000000y'\nload = 1", "must last"),
         ("for = '1s'\nload = -1", "from 0"),
-        ("for = '9s'\nload = 1\nburst = { load = 2, every = '2s', for = '2s' }", "end before the next"),
+        ("for = '9s'\nload = 1\nburst = { load = 2, every = '2s', for = '2s' }", "between two"),
         ("for = '9s'\nload = 1\nto = 2\nburst = { load = 2, every = '2s', for = '1s' }", "leave out 'to'"),
         ("for = '9s'\nload = 1\nlate = { share = 2, by = '1h' }", "at most 1"),
         ("for = '9s'\nload = 1\nlate = { share = 0.5, by = '8s' }", "older than the scenario"),
-        ("for = '9s'\nload = 1\nreconnect = '0s'", "longer than nothing"),
+        ("for = '9s'\nload = 1\nreconnect = '0s'", "100ms at least"),
     ] {
         let error = phase(text).unwrap_err();
         assert!(error.contains(reason), "{text}: {error}");
