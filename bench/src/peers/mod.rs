@@ -9,6 +9,7 @@
 
 mod page;
 mod process;
+mod profile;
 mod report;
 mod run;
 mod server;
@@ -22,7 +23,7 @@ pub use self::server::Server;
 pub use self::set::Set;
 
 use self::report::{Report, Row};
-use self::run::{Case, Programs, run};
+use self::run::{Case, Programs, profile, run};
 use crate::error::{Error, Result};
 
 /// What is compared.
@@ -43,6 +44,10 @@ pub struct Options {
     /// Runs of each, of which medians are shown.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub runs: u32,
+
+    /// Also say by stage where Busbar's processor time goes, from a run of its own for each case. Needs `perf`.
+    #[arg(long)]
+    pub profile: bool,
 
     /// Send so many times fewer rows: to see whether it works.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -73,6 +78,11 @@ pub fn measure(options: &Options) -> Result<()> {
     let begun = clock::instant();
     let cases = cases(options);
     let runs = cases.len() * options.runs as usize;
+    // First, because it may lack what it needs.
+    for case in cases.iter().filter(|case| options.profile && case.server == Server::Busbar) {
+        let programs = Programs { loadgen: loadgen.clone(), server: program_of(case.server, options)? };
+        report.add_profile(*case, runtime.block_on(profile(*case, &programs))?);
+    }
     // One case of all servers after the other, so that what the machine does in between hits all of them.
     for round in 0..options.runs {
         for (number, case) in cases.iter().enumerate() {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use plotters::prelude::*;
 
-use super::report::{COLUMNS, Report, Spread, TITLE};
+use super::report::{COLUMNS, PROFILE, Report, Spread, TITLE};
 use super::run::Outcome;
 use super::server::Server;
 use crate::error::{Error, Result};
@@ -45,18 +45,22 @@ pub(super) fn html(report: &Report) -> Result<String> {
         page.push_str(&plot("processor seconds of the server per million rows: less is better", &cpu)?);
         let rate = bars(report, set, |outcome| outcome.rows_per_second / 1e3);
         page.push_str(&plot("thousand rows per second: more is better", &rate)?);
-        push_table(report, set, &mut page);
+        push_table(&COLUMNS, &report.table(set), &mut page);
+    }
+    if let Some((head, rows)) = report.profile_table() {
+        add(&mut page, format_args!("<h2>{PROFILE}</h2>\n<p>{}</p>", escaped(&report.profile_preface())));
+        push_table(&head.iter().map(String::as_str).collect::<Vec<_>>(), &rows, &mut page);
     }
     page.push_str("</body></html>\n");
     Ok(page)
 }
 
-fn push_table(report: &Report, set: &str, page: &mut String) {
+fn push_table(head: &[&str], rows: &[Vec<String>], page: &mut String) {
     let cells = |tag: &str, cells: &mut dyn Iterator<Item = &str>| -> String {
         cells.map(|cell| format!("<{tag}>{}</{tag}>", escaped(cell))).collect()
     };
-    add(page, format_args!("<table><tr>{}</tr>", cells("th", &mut COLUMNS.into_iter())));
-    for row in report.table(set) {
+    add(page, format_args!("<table><tr>{}</tr>", cells("th", &mut head.iter().copied())));
+    for row in rows {
         let own = row.iter().any(|cell| cell == Server::Busbar.name());
         let class = if own { " class=\"own\"" } else { "" };
         add(page, format_args!("<tr{class}>{}</tr>", cells("td", &mut row.iter().map(String::as_str))));

@@ -39,6 +39,11 @@ impl Process {
         Ok(Self { child, usage })
     }
 
+    /// Its number.
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it uses.
     pub(super) fn usage(&self) -> &Usage {
         &self.usage

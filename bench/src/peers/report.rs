@@ -5,12 +5,16 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
+use super::profile::Profile;
 use super::run::{Case, Outcome};
 use super::server::Server;
 use crate::error::{Error, Result};
 
 /// What it is called.
 pub(super) const TITLE: &str = "Busbar beside its peers";
+
+/// The heading of where its time goes.
+pub(super) const PROFILE: &str = "Where Busbar's time goes";
 
 /// The server that others are compared with.
 const COMPARED_WITH: Server = Server::VictoriaMetrics;
@@ -38,6 +42,16 @@ pub(super) struct Report {
     machine: Machine,
     servers: Vec<Described>,
     rows: Vec<Row>,
+    profiles: Vec<Profiled>,
+}
+
+/// A case of Busbar, and where its time went.
+#[derive(Debug, Serialize)]
+struct Profiled {
+    set: String,
+    connections: u32,
+    #[serde(flatten)]
+    profile: Profile,
 }
 
 /// Where it ran.
@@ -86,7 +100,7 @@ impl Row {
 
 impl Report {
     pub(super) fn new(runs: u32) -> Self {
-        Self { runs, machine: Machine::this(), servers: Vec::new(), rows: Vec::new() }
+        Self { runs, machine: Machine::this(), servers: Vec::new(), rows: Vec::new(), profiles: Vec::new() }
     }
 
     pub(super) fn add_server(&mut self, server: Server, version: String) {
@@ -95,6 +109,10 @@ impl Report {
 
     pub(super) fn add(&mut self, row: Row) {
         self.rows.push(row);
+    }
+
+    pub(super) fn add_profile(&mut self, case: Case, profile: Profile) {
+        self.profiles.push(Profiled { set: case.set.name(), connections: case.connections, profile });
     }
 
     /// For machines: every run.
@@ -113,6 +131,13 @@ impl Report {
             add(&mut text, format_args!("\n## {}\n", self.heading(set)));
             add(&mut text, format_args!("| {} |\n|{}", COLUMNS.join(" | "), "---|".repeat(COLUMNS.len())));
             for row in self.table(set) {
+                add(&mut text, format_args!("| {} |", row.join(" | ")));
+            }
+        }
+        if let Some((head, rows)) = self.profile_table() {
+            add(&mut text, format_args!("\n## {PROFILE}\n\n{}\n", self.profile_preface()));
+            add(&mut text, format_args!("| {} |\n|{}", head.join(" | "), "---|".repeat(head.len())));
+            for row in rows {
                 add(&mut text, format_args!("| {} |", row.join(" | ")));
             }
         }
@@ -166,6 +191,38 @@ impl Report {
             groups.entry((row.connections, row.server)).or_default().push(&row.outcome);
         }
         groups
+    }
+
+    /// What the columns of the profile are.
+    pub(super) fn profile_preface(&self) -> String {
+        let looks = self.profiles.iter().map(|profiled| profiled.profile.looks).min().unwrap_or_default();
+        format!(
+            "Processor seconds per million rows: the shares that `perf` saw in a run of its own ({looks} looks or more), warm, \
+             from the first body until everything is written, of the median above. Where files are merged, what is read and \
+             encoded for that is among \"encode\"."
+        )
+    }
+
+    /// Head and rows of the table of profiles, if there are any: a row for each stage.
+    pub(super) fn profile_table(&self) -> Option<(Vec<String>, Vec<Vec<String>>)> {
+        if self.profiles.is_empty() {
+            return None;
+        }
+        let title = |it: &Profiled| format!("{}, {} connections", it.set, it.connections);
+        let head = std::iter::once("stage".to_owned()).chain(self.profiles.iter().map(title)).collect();
+        let cost = |it: &Profiled, stage: &str| {
+            let groups = self.groups(&it.set);
+            let cpu = groups
+                .get(&(it.connections, Server::Busbar))
+                .map(|all| Spread::of(all, |one| one.cpu).median);
+            let share = it.profile.shares.get(stage).copied().unwrap_or_default();
+            format!("{:.3}", cpu.unwrap_or(f64::NAN) * share)
+        };
+        let row = |stage: &'static str| {
+            let costs = self.profiles.iter().map(|it| cost(it, stage));
+            std::iter::once(stage.to_owned()).chain(costs).collect()
+        };
+        Some((head, Profile::stages().map(row).collect()))
     }
 
     /// The cells of a set's table, a row for each number of connections and server.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
+use super::profile::{Profile, Recording};
 use super::server::Server;
 use super::set::Set;
 use crate::error::{Error, Result};
@@ -110,6 +111,24 @@ pub(super) async fn run(case: Case, programs: &Programs) -> Result<Outcome> {
         peak_memory_bytes,
         disk_bytes: bytes_below(&folder.path().join("data"))?,
     })
+}
+
+/// As [`run`], and says where the time of the measured pass went, until everything was written.
+pub(super) async fn profile(case: Case, programs: &Programs) -> Result<Profile> {
+    let folder = TempDir::with_prefix("busbar-peers-")?;
+    let running = case.server.start(&programs.server, folder.path()).await?;
+    pass(case, programs, running.url(), WARM, folder.path()).await?;
+    running.flush().await?;
+    running.process.quiet(SETTLING).await?;
+    let recording = Recording::start(running.process.id(), folder.path()).await?;
+    let before = running.process.usage().processor_time()?;
+    pass(case, programs, running.url(), "", folder.path()).await?;
+    running.flush().await?;
+    running.process.quiet(SETTLING).await?;
+    let used = running.process.usage().processor_time()?.saturating_sub(before);
+    let profile = recording.finish(used)?;
+    running.process.stop().await?;
+    Ok(profile)
 }
 
 /// Sends all rows of the set, encoded before the clock starts, to tables of their own.
