@@ -281,12 +281,17 @@ impl Fold<'_> {
                 }
             } else if !batches.is_empty() {
                 let rows = group.ordered(self.schema, series, RowFilter::ALL)?;
-                // All fields at once, so that nobody sees one field of a row and another of an older one.
+                // All fields at once, so that nobody sees one field of a row and another of an older one; but for those of
+                // a table that takes too much, of which nothing is kept.
+                let max_bytes = self.shared.last_values.config.max_bytes;
                 let fold_fields = |values: &mut TableValues| {
-                    let mut fields = self.schema.fields.iter();
-                    fields.try_for_each(|field| {
-                        values.fold_sorted(self.schema, rows.rows(), &rows.field(field)?)
-                    })
+                    for field in &self.schema.fields {
+                        if values.bytes() > max_bytes {
+                            break;
+                        }
+                        values.fold_sorted(self.schema, rows.rows(), &rows.field(field)?)?;
+                    }
+                    Ok(())
                 };
                 if !self.fold(fold_fields)? {
                     return Ok(());

@@ -268,17 +268,22 @@ async fn forgotten_values_are_made_anew_from_what_is_left() {
 
 #[tokio::test]
 async fn a_table_that_takes_too_much_memory_is_not_kept() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut config = saving(folder.path());
-    config.last_values.max_bytes = 100;
-    let mut node = Node::open_with(config).await;
-    node.write(&[("t", BATCHES[0])]);
-    let schema = node.engine.catalog().table("db", "t").unwrap();
-    for _ in 0..2 {
-        let view = node.engine.snapshot().table(schema.id).cloned().unwrap();
-        assert!(node.engine.last_values(&schema, &view).await.unwrap().is_none());
-        assert_eq!(node.engine.last_value_bytes(), 0);
-        node.engine.flush().await.unwrap();
+    for deletes in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = saving(folder.path());
+        config.last_values.max_bytes = 100;
+        let mut node = Node::open_with(config).await;
+        node.write(&[("t", BATCHES[0])]);
+        if deletes {
+            node.delete(&["t"], Some("b"), (5, 5));
+        }
+        let schema = node.engine.catalog().table("db", "t").unwrap();
+        for _ in 0..2 {
+            let view = node.engine.snapshot().table(schema.id).cloned().unwrap();
+            assert!(node.engine.last_values(&schema, &view).await.unwrap().is_none());
+            assert_eq!(node.engine.last_value_bytes(), 0);
+            node.engine.flush().await.unwrap();
+        }
     }
 }
 
