@@ -350,6 +350,7 @@ pub(crate) fn engine_config(config: &Config, memory: &MemoryPlan) -> Result<Engi
         store,
         segment_bytes: config.log.segment_bytes.0 as u64,
         flush_bytes: memory.flush_begins,
+        most_flush_bytes: memory.flush_begins_at_most,
         flush_age: config.flush.age.0,
         memory_limit: memory.memtables,
         series_memory: memory.series,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use storage::clock;
+use storage::engine::EngineConfig;
 use storage::model::DataFile;
 
 use crate::data::Fleet;
@@ -20,9 +21,6 @@ const LINES_PER_BODY: usize = 5_000;
 
 /// Bodies that are made at a time, so that they take little of the memory that is measured.
 const ROUNDS_AT_ONCE: u32 = 1;
-
-/// A flush begins when so much is in memory, as by default.
-const FLUSH_BYTES: usize = 64 << 20;
 
 /// A set of rows with 5 tags and 4 fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -101,11 +99,12 @@ pub fn measure(set: Set, scales: bool) -> Result<()> {
     let (mut new, mut known) = (Flushes::default(), Flushes::default());
     let (mut rows, mut flushed_rows) = (0, 0);
     let mut data = fleet.rounds();
+    let by_default = EngineConfig::new("");
     for _ in (0..rounds).step_by(ROUNDS_AT_ONCE as usize) {
         let bodies = data.bodies(ROUNDS_AT_ONCE, LINES_PER_BODY);
         for part in bodies.chunks(16) {
             rows += write.of(|| node.write(part, 2))?;
-            if node.engine().memory_bytes() >= FLUSH_BYTES {
+            if node.engine().memory_bytes() >= by_default.flush_begins(node.engine().series().len()) {
                 let flushes = if flushed_rows < fleet.devices as usize { &mut new } else { &mut known };
                 flushes.add(&node, rows - flushed_rows)?;
                 flushed_rows = rows;

@@ -17,7 +17,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Write a set of rows, flushing every 64 MiB, merge all files, and print what it cost and how large they are.
+    /// Write a set of rows, flushing as often as an engine does, merge all files, and print what it cost and how large
+    /// they are.
     ///
     /// Processor seconds are those of the whole process, per million rows; nothing else runs meanwhile.
     Files {

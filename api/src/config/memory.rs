@@ -28,7 +28,8 @@ const MOST_MEMTABLES: usize = 512 << 20;
 /// A flush begins at so many bytes, where memory allows it: files are then large enough to be read well.
 const FLUSH_BYTES: usize = 64 << 20;
 
-/// Flushes that fit into memtables: while one is written, the others wait or fill.
+/// Flushes that fit into memtables: while one is written, the others wait or fill. With many series a flush has all
+/// that this leaves it, so that it holds several rows of each.
 const FLUSHES: usize = 4;
 
 /// Five of the largest bodies, or a thousand of 128 KiB.
@@ -56,6 +57,8 @@ pub struct MemoryPlan {
     pub memtables: usize,
     /// The bytes of rows at which a flush begins.
     pub flush_begins: usize,
+    /// The same, if there are very many series.
+    pub flush_begins_at_most: usize,
     /// The series index.
     pub series: usize,
     /// Last values.
@@ -110,8 +113,20 @@ impl Config {
             Part { most: MOST_MERGES, ..part("compaction.memory_bytes", self.compaction.memory_bytes, 1) },
         ];
         let [bodies, memtables, series, last_values, queries, merges] = shares(total, &parts)?;
-        let flush_begins = self.flush.bytes.0.map_or(FLUSH_BYTES.min(memtables / FLUSHES), |bytes| bytes.0);
-        Ok(MemoryPlan { total, bodies, memtables, flush_begins, series, last_values, queries, merges })
+        let said = self.flush.bytes.0.map(|bytes| bytes.0);
+        let flush_begins_at_most = said.unwrap_or(memtables / FLUSHES);
+        let flush_begins = said.unwrap_or(FLUSH_BYTES.min(flush_begins_at_most));
+        Ok(MemoryPlan {
+            total,
+            bodies,
+            memtables,
+            flush_begins,
+            flush_begins_at_most,
+            series,
+            last_values,
+            queries,
+            merges,
+        })
     }
 }
 

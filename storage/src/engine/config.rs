@@ -16,6 +16,9 @@ use crate::model::Retention;
 use crate::object::StoreSettings;
 use crate::vacuum::VacuumConfig;
 
+/// Bytes of rows that each series is to have in a flush: three or four rows of four fields.
+const FLUSH_BYTES_PER_SERIES: usize = 128;
+
 /// Settings of an engine.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
@@ -25,8 +28,11 @@ pub struct EngineConfig {
     pub node: String,
     /// Bytes of one segment of the log.
     pub segment_bytes: u64,
-    /// A flush begins when the memtables hold so many bytes.
+    /// A flush begins when the memtables hold so many bytes, or more if there are many series.
     pub flush_bytes: usize,
+    /// With many series a flush waits for several rows of each, until the memtables hold so many bytes: what a series
+    /// costs a flush, its rows share.
+    pub most_flush_bytes: usize,
     /// A flush begins when a row waits in memory for so long.
     pub flush_age: Duration,
     /// A table with fewer bytes in memory than this is left out of flushes until its oldest row has waited for `flush_age`:
@@ -75,6 +81,7 @@ impl EngineConfig {
             node: "busbar".into(),
             segment_bytes: 64 << 20,
             flush_bytes: 64 << 20,
+            most_flush_bytes: 128 << 20,
             flush_age: Duration::from_secs(600),
             small_table_bytes: 1 << 20,
             runs: RunsConfig::default(),
@@ -94,6 +101,15 @@ impl EngineConfig {
             background: true,
             disk: Arc::new(LocalDisk),
         }
+    }
+}
+
+impl EngineConfig {
+    /// The bytes in memtables at which a flush begins with so many series.
+    #[must_use]
+    pub fn flush_begins(&self, series: usize) -> usize {
+        let for_series = series.saturating_mul(FLUSH_BYTES_PER_SERIES).min(self.most_flush_bytes);
+        for_series.max(self.flush_bytes)
     }
 }
 

@@ -167,8 +167,14 @@ impl Shared {
         }
         self.oldest_unsealed.lock().get_or_insert_with(clock::instant);
         let held = self.memory.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if held >= self.config.flush_bytes {
+        if self.is_flush_worth(held) {
             self.flush_wanted.notify_one();
         }
+    }
+
+    /// Whether so many bytes in memtables are enough for a flush.
+    pub(crate) fn is_flush_worth(&self, held: usize) -> bool {
+        // The series are only counted when it matters.
+        held >= self.config.flush_bytes && held >= self.config.flush_begins(self.series.len())
     }
 }

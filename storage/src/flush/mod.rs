@@ -176,7 +176,7 @@ fn is_due(shared: &Shared) -> bool {
     let oldest = *shared.oldest_unsealed.lock();
     let waited = oldest.map(|since| clock::instant().duration_since(since));
     waited.is_some_and(|waited| waited >= shared.config.flush_age)
-        || shared.memory.load(Ordering::Relaxed) >= shared.config.flush_bytes
+        || shared.is_flush_worth(shared.memory.load(Ordering::Relaxed))
         || shared.is_disk_full()
         || shared.series.wants_round()
 }

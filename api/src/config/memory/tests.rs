@@ -23,7 +23,8 @@ fn the_parts_never_exceed_the_whole_and_each_has_some() {
         let parts = [plan.bodies, plan.memtables, plan.series, plan.last_values, plan.queries, plan.merges];
         assert!(parts.iter().all(|part| *part >= 8 * MIB), "{plan:?}");
         assert!(plan.bodies >= 25_000_000, "one body must fit: {plan:?}");
-        assert!(plan.flush_begins * 4 <= plan.memtables, "{plan:?}");
+        assert!(plan.flush_begins <= plan.flush_begins_at_most, "{plan:?}");
+        assert!(plan.flush_begins_at_most * 4 <= plan.memtables, "{plan:?}");
     }
 }
 
@@ -35,6 +36,7 @@ fn two_gibibytes_are_divided_by_weight() {
         bodies: 128 * MIB,
         memtables: 384 * MIB,
         flush_begins: 64 * MIB,
+        flush_begins_at_most: 96 * MIB,
         series: 384 * MIB,
         last_values: 128 * MIB,
         queries: 512 * MIB,

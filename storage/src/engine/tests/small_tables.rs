@@ -93,3 +93,29 @@ async fn a_delete_takes_a_small_table_along() {
     let node = Node::open_with(with_small_tables(folder.path())).await;
     assert_eq!(node.read("small").await, expected);
 }
+
+fn is_flush_worth(node: &Node) -> bool {
+    node.engine.shared.is_flush_worth(node.engine.memory_bytes())
+}
+
+#[tokio::test]
+async fn with_many_series_a_flush_waits_for_several_rows_of_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let wide = |config: EngineConfig| EngineConfig { flush_bytes: 1_000, background: false, ..config };
+    let mut node = Node::open_with(wide(config(folder.path()))).await;
+    let names: Vec<String> = (0..1_000).map(|number| format!("series{number}")).collect();
+    let round = |time: i64| -> Vec<Row<'_>> { names.iter().map(|name| (&**name, time, 1.0)).collect() };
+    node.write(&[("wide", &round(0))]);
+    assert!(node.engine.memory_bytes() > 10_000 && !is_flush_worth(&node));
+    (1..10).for_each(|time| node.write(&[("wide", &round(time))]));
+    assert!(is_flush_worth(&node), "{} bytes", node.engine.memory_bytes());
+
+    // With less memory it begins earlier.
+    drop(node);
+    let config = EngineConfig { most_flush_bytes: 2_000, ..wide(config(folder.path())) };
+    let mut node = Node::open_with(config).await;
+    node.engine.flush().await.unwrap();
+    assert!(!is_flush_worth(&node));
+    node.write(&[("wide", &round(10))]);
+    assert!(is_flush_worth(&node));
+}
