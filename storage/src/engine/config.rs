@@ -102,9 +102,7 @@ impl EngineConfig {
             disk: Arc::new(LocalDisk),
         }
     }
-}
 
-impl EngineConfig {
     /// The bytes in memtables at which a flush begins with so many series.
     #[must_use]
     pub fn flush_begins(&self, series: usize) -> usize {
