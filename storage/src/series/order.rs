@@ -209,7 +209,7 @@ mod tests {
             let tag = (number * 7_919 % 1_000).to_string();
             let building = "a building with a very long name ".repeat(number as usize % 3);
             // There may be many tags that a series lacks.
-            let device = if number % 2 == 0 { 1 } else { 60 };
+            let device = if number.is_multiple_of(2) { 1 } else { 60 };
             let key = canonical_key([(0, building.as_str()), (device, tag.as_str())].into_iter()).unwrap();
             index.lookup("db").resolve(TABLE, &key).unwrap().id.get()
         };
