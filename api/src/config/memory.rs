@@ -28,8 +28,10 @@ const MOST_MEMTABLES: usize = 512 << 20;
 /// A flush begins at so many bytes, where memory allows it: files are then large enough to be read well.
 const FLUSH_BYTES: usize = 64 << 20;
 
-/// Flushes that fit into memtables: while one is written, the others wait or fill. With many series a flush has all
-/// that this leaves it, so that it holds several rows of each.
+/// With very many series it begins at so many at the latest: larger ones would not be cheaper.
+const MOST_FLUSH_BYTES: usize = 128 << 20;
+
+/// Flushes that fit into memtables: while one is written, the others wait or fill.
 const FLUSHES: usize = 4;
 
 /// Five of the largest bodies, or a thousand of 128 KiB.
@@ -114,7 +116,7 @@ impl Config {
         ];
         let [bodies, memtables, series, last_values, queries, merges] = shares(total, &parts)?;
         let said = self.flush.bytes.0.map(|bytes| bytes.0);
-        let flush_begins_at_most = said.unwrap_or(memtables / FLUSHES);
+        let flush_begins_at_most = said.unwrap_or(MOST_FLUSH_BYTES.min(memtables / FLUSHES));
         let flush_begins = said.unwrap_or(FLUSH_BYTES.min(flush_begins_at_most));
         Ok(MemoryPlan {
             total,

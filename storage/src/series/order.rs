@@ -25,6 +25,10 @@ const SERIES_AT_ONCE: usize = 4_096;
 /// A series on its way to its place: a part of its key, and its id.
 type Ranked = ([u64; 3], u32);
 
+/// Parts of keys by which series are ranked. Keys that are alike for longer are compared as wholes: a tag may have a
+/// megabyte, and each part takes a call.
+const PARTS: usize = 8;
+
 /// The orders of all tables.
 #[derive(Debug, Default)]
 pub(super) struct Orders {
@@ -100,11 +104,26 @@ impl SeriesIndex {
     /// Sorts series whose keys are the same in their first `skipped` bytes: by what follows, in place, and those that are
     /// the same there by what follows that. So no comparison looks for a key in memory, however many begin alike.
     fn rank(&self, ranked: &mut [Ranked], skipped: usize) -> Result<()> {
+        if skipped >= PARTS * size_of::<[u64; 3]>() {
+            return self.rank_by_whole_keys(ranked);
+        }
         self.visit(ranked, |part, key| *part = key.order_part(skipped))?;
         ranked.sort_unstable();
-        // No two series have the same key, so this ends.
         let mut alike = ranked.chunk_by_mut(|(a, _), (b, _)| a == b).filter(|alike| alike.len() > 1);
         alike.try_for_each(|alike| self.rank(alike, skipped + size_of::<[u64; 3]>()))
+    }
+
+    /// Sorts series by all of their keys, which may be of any length.
+    fn rank_by_whole_keys(&self, ranked: &mut [Ranked]) -> Result<()> {
+        let mut keys = KeyBuffer::with_capacity(ranked.len());
+        self.visit(ranked, |_, key| keys.push(key))?;
+        let keys = keys.finish();
+        let mut sorted: Vec<(usize, Ranked)> = ranked.iter().copied().enumerate().collect();
+        sorted.sort_unstable_by(|(a, _), (b, _)| keys.get(*a).cmp(&keys.get(*b)));
+        for (place, (_, series)) in ranked.iter_mut().zip(sorted) {
+            *place = series;
+        }
+        Ok(())
     }
 
     /// Visits the keys of series, which are pinned, some at a time.
@@ -231,6 +250,23 @@ mod tests {
             assert_eq!(ordered.ids, ids, "{from}..{to}");
             assert_eq!(ordered.keys.iter().collect::<Vec<_>>(), keys, "{from}..{to}");
         }
+    }
+
+    #[test]
+    fn keys_that_are_alike_for_a_megabyte_are_told_apart_on_a_small_stack() {
+        let index = SeriesIndex::new(Arc::default(), 1 << 30);
+        let id = |end: char| {
+            let tag = "x".repeat(1 << 20) + &end.to_string();
+            let key = canonical_key(std::iter::once((0, tag.as_str()))).unwrap();
+            index.lookup("db").resolve(TABLE, &key).unwrap().id.get()
+        };
+        let ids = [id('b'), id('c'), id('a')];
+        std::thread::scope(|scope| {
+            let ranking = std::thread::Builder::new().stack_size(128 << 10);
+            let ranked =
+                ranking.spawn_scoped(scope, || index.in_order(TABLE, &ids, true).unwrap().ids).unwrap();
+            assert_eq!(ranked.join().unwrap(), [ids[2], ids[0], ids[1]]);
+        });
     }
 
     #[test]
