@@ -28,7 +28,7 @@ const MOST_MEMTABLES: usize = 512 << 20;
 /// A flush begins at so many bytes, where memory allows it: files are then large enough to be read well.
 const FLUSH_BYTES: usize = 64 << 20;
 
-/// With very many series it begins at so many at the latest: larger ones would not be cheaper.
+/// With very many series it begins at so many at the latest: larger ones gain little.
 const MOST_FLUSH_BYTES: usize = 128 << 20;
 
 /// Flushes that fit into memtables: while one is written, the others wait or fill.

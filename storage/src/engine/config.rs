@@ -31,7 +31,8 @@ pub struct EngineConfig {
     /// A flush begins when the memtables hold so many bytes, or more if there are many series.
     pub flush_bytes: usize,
     /// With many series a flush waits for several rows of each, until the memtables hold so many bytes: what a series
-    /// costs a flush, its rows share.
+    /// costs a flush, its rows share. Of no effect unless it is more than `flush_bytes`; it must leave room in
+    /// `memory_limit` for rows that come meanwhile.
     pub most_flush_bytes: usize,
     /// A flush begins when a row waits in memory for so long.
     pub flush_age: Duration,

@@ -265,9 +265,19 @@ mod tests {
     proptest! {
         #[test]
         fn keys_are_ordered_by_all_tags_with_missing_ones_last(
-            a in proptest::collection::vec(proptest::option::of("[\u{0}ab\u{e9}]{0,9}"), 4),
-            b in proptest::collection::vec(proptest::option::of("[\u{0}ab\u{e9}]{0,9}"), 4),
+            mut a in proptest::collection::vec(proptest::option::of("[\u{0}ab\u{e9}]{0,9}"), 4),
+            mut b in proptest::collection::vec(proptest::option::of("[\u{0}ab\u{e9}]{0,9}"), 4),
+            alike in proptest::collection::vec(proptest::option::of("[\u{0}a\u{e9}]{0,60}"), 0..2),
+            missing in proptest::sample::select(vec![0, 1, 23, 24, 60]),
         ) {
+            // What both begin with: tags, tags that they lack, and the first bytes of a value.
+            for tags in [&mut a, &mut b] {
+                let lacked = std::iter::repeat_n(None, missing);
+                tags.splice(0..0, alike.iter().cloned().chain(lacked));
+                if let (Some(Some(value)), Some(Some(beginning))) = (tags.last_mut(), alike.last()) {
+                    value.insert_str(0, beginning);
+                }
+            }
             let (first, second) = (key(&a), key(&b));
             let (first, second) = (first.borrowed(), second.borrowed());
             prop_assert_eq!(first.cmp(&second), by_definition(&a).cmp(&by_definition(&b)));
@@ -275,7 +285,7 @@ mod tests {
                 prop_assert_eq!(first.tag(position), value.as_deref());
             }
             // Part after part until they differ, which they do unless all of both keys is the same.
-            let parts = (0..9).map(|part| first.order_part(part * 24).cmp(&second.order_part(part * 24)));
+            let parts = (0..24).map(|part| first.order_part(part * 24).cmp(&second.order_part(part * 24)));
             let by_parts = parts.fold(std::cmp::Ordering::Equal, std::cmp::Ordering::then);
             prop_assert_eq!(by_parts, first.cmp(&second));
             let changes = a.iter().zip(&b).enumerate().filter(|(_, (a, b))| a != b);

@@ -54,8 +54,8 @@ struct Order {
 }
 
 impl SeriesIndex {
-    /// The series with these ids, each once, all of one table and pinned, in the order of their keys. With `keep` the order is
-    /// kept for the next time.
+    /// The series with these ids, each once, all of one table and pinned, in the order of their keys. With `keep` the
+    /// order is kept for the next time.
     ///
     /// # Errors
     /// [`Error::Internal`] when a series is not defined.
@@ -102,7 +102,7 @@ impl SeriesIndex {
     }
 
     /// Sorts series whose keys are the same in their first `skipped` bytes: by what follows, in place, and those that are
-    /// the same there by what follows that. So no comparison looks for a key in memory, however many begin alike.
+    /// the same there by what follows that, [`PARTS`] times. So comparisons do not look for keys in memory.
     fn rank(&self, ranked: &mut [Ranked], skipped: usize) -> Result<()> {
         if skipped >= PARTS * size_of::<[u64; 3]>() {
             return self.rank_by_whole_keys(ranked);
@@ -131,11 +131,10 @@ impl SeriesIndex {
         for some in series.chunks_mut(SERIES_AT_ONCE) {
             let slots = self.slots.read();
             for (part, id) in some {
-                let key = slots.get(*id).map(|slot| slot.key.borrowed());
-                visit(
-                    part,
-                    key.ok_or_else(|| Error::Internal(format!("series {id} is not defined (KEY-3)")))?,
-                );
+                let slot = slots.get(*id);
+                let slot =
+                    slot.ok_or_else(|| Error::Internal(format!("series {id} is not defined (KEY-3)")))?;
+                visit(part, slot.key.borrowed());
             }
         }
         Ok(())

@@ -55,6 +55,25 @@ fn what_a_key_names_is_given_and_the_others_share_the_rest() {
 }
 
 #[test]
+fn a_flush_begins_where_its_key_says_and_else_within_a_quarter_of_the_memtables() {
+    let begins = |memtables: Option<usize>, flush: Option<usize>| {
+        let mut config = Config::default();
+        if let Some(mebibytes) = memtables {
+            config.write.memtable_bytes = size(mebibytes);
+        }
+        if let Some(mebibytes) = flush {
+            config.flush.bytes = size(mebibytes);
+        }
+        let plan = config.divide(1 << 34).unwrap();
+        (plan.flush_begins / MIB, plan.flush_begins_at_most / MIB)
+    };
+    assert_eq!(begins(None, None), (64, 128));
+    assert_eq!(begins(Some(80), None), (20, 20));
+    assert_eq!(begins(Some(4_096), None), (64, 128));
+    assert_eq!(begins(Some(4_096), Some(200)), (200, 200));
+}
+
+#[test]
 fn more_than_there_is_is_refused_by_the_names_of_the_keys() {
     let mut config = Config::default();
     config.write.memtable_bytes = size(500);
