@@ -77,7 +77,12 @@ class Engine:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                             stderr=errors, env={**inherited, **dict(variables)})
         self.port = None
-        self.ready = self._wait(patience)
+        try:
+            self.ready = self._wait(patience)
+        except BaseException:
+            # Whoever is told to stop meanwhile does not have it yet, and could not end it.
+            self.kill()
+            raise
 
     def log(self):
         return self.errors.read_text(errors="replace")
