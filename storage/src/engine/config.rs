@@ -67,7 +67,8 @@ pub struct EngineConfig {
     pub retention: Retention,
     /// The clock by which rows expire.
     pub clock: WallClock,
-    /// Whether flush and compaction run when they are due; without it only when they are asked to.
+    /// Whether flush and compaction run when they are due, and spares of the log are made ahead; without it only what is
+    /// asked for is done.
     pub background: bool,
     /// The disk of everything but the lock: log, definitions, staged files and local tables.
     pub disk: Arc<dyn Disk>,

@@ -1,7 +1,7 @@
 //! How much of the local disk rows take on their way to the tables.
 //!
 //! Invariant: a staged file counts from before its set is complete until it is removed. Spare segments do not
-//! count: they are there whatever is written.
+//! count: those that were used stay whatever is written, and one at most is made ahead.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

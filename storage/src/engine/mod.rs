@@ -30,6 +30,7 @@ mod salvage;
 #[cfg(test)]
 mod salvage_tests;
 mod shared;
+mod spares;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -43,6 +44,7 @@ pub(crate) use config::Layout;
 pub use lock::is_in_use;
 pub use memory::{Measure, MemoryUse};
 pub(crate) use shared::Shared;
+use spares::SparesJob;
 
 use object_store::ObjectStore;
 
@@ -70,6 +72,7 @@ pub struct Engine {
     compactor: Arc<Compactor>,
     follower: Arc<Follower>,
     retention: Arc<RetentionJob>,
+    spares: Arc<SparesJob>,
     refresher: Arc<Refresher>,
     lock: Arc<lock::DirectoryLock>,
 }
@@ -102,10 +105,11 @@ impl Engine {
         let compactor = Arc::new(Compactor::start(Arc::clone(&shared)));
         let follower = Arc::new(Follower::start(&shared));
         let retention = Arc::new(RetentionJob::start(&shared));
+        let spares = Arc::new(SparesJob::start(&shared));
         let refresher = Arc::new(Refresher::start(&shared));
         let committer = Committer::new(Arc::clone(&shared), sequence);
         let lock = Arc::new(lock);
-        Ok((Self { shared, flusher, compactor, follower, retention, refresher, lock }, committer))
+        Ok((Self { shared, flusher, compactor, follower, retention, spares, refresher, lock }, committer))
     }
 
     /// What the parts of the engine share.
@@ -356,6 +360,7 @@ impl Engine {
         self.follower.stop().await;
         self.compactor.stop().await;
         self.retention.stop().await;
+        self.spares.stop().await;
         self.refresher.stop().await;
         let flushed = self.flusher.stop().await;
         last_value::save_at_close(&self.shared).await;

@@ -65,7 +65,7 @@ impl Job<'_> {
             overwritten.map_err(|error| Error::Internal(format!("overwriting ended badly: {error}")))??;
         place.overwritten =
             Amount::of(overwritten.iter().map(|segment| segment.bytes)).plus(place.overwritten);
-        self.shared.log.lock().take_back(&overwritten)
+        self.shared.log.lock().add_spares(&overwritten)
     }
 
     /// Forgets series that nothing refers to, and writes the definitions anew.

@@ -3,15 +3,16 @@
 //!
 //! 1. [`LogWriter::set_aside`]: spares get the name `{number}.aside`, and so does what is retired from then on.
 //! 2. [`overwrite_aside`] writes zeros over each, without the log being locked: nobody else opens such a file.
-//! 3. [`LogWriter::take_back`]: as spares, as many as are kept; the others are removed.
+//! 3. [`LogWriter::add_spares`]: as spares, as many as are kept; the others are removed.
 //!
 //! Invariant: while somebody holds what 1. has returned, no segment is begun in a file that has held frames and was not
 //! overwritten. What a killed process leaves aside is removed at the next start.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::segment;
-use super::writer::{LogWriter, SPARES_KEPT};
+use super::spare::{self, Zeroed};
+use super::writer::LogWriter;
 use crate::disk::Disk;
 use crate::engine::hold::Held;
 use crate::error::Result;
@@ -33,55 +34,30 @@ impl LogWriter {
         disk.sync_folder(folder)?;
         Ok(held)
     }
-
-    /// Takes segments that were overwritten as spares, or removes them.
-    ///
-    /// # Errors
-    /// The failure of the disk.
-    pub(crate) fn take_back(&mut self, overwritten: &[Overwritten]) -> Result<()> {
-        let (disk, folder) = (&*self.place.disk, &self.place.folder);
-        let mut spares = disk.list(folder)?.iter().filter(|name| segment::is_spare(name)).count();
-        for segment in overwritten {
-            if spares < SPARES_KEPT && segment.bytes == self.place.segment_bytes {
-                disk.rename(&segment.path, &folder.join(segment::spare_name(segment.number)))?;
-                spares += 1;
-            } else {
-                disk.remove(&segment.path)?;
-            }
-        }
-        disk.sync_folder(folder)
-    }
-}
-
-/// A segment of which nothing is left but its length.
-#[derive(Debug)]
-pub(crate) struct Overwritten {
-    pub(crate) bytes: u64,
-    number: u64,
-    path: PathBuf,
 }
 
 /// Writes zeros over every segment that is set aside in `folder`, durably. Blocks.
 ///
 /// # Errors
 /// The failure of the disk.
-pub(crate) fn overwrite_aside(disk: &dyn Disk, folder: &Path) -> Result<Vec<Overwritten>> {
+pub(crate) fn overwrite_aside(disk: &dyn Disk, folder: &Path) -> Result<Vec<Zeroed>> {
     let mut overwritten = Vec::new();
     for name in disk.list(folder)? {
         let Some(number) = segment::number_of_aside(&name) else { continue };
         let path = folder.join(name);
         let file = disk.open(&path, false)?;
         let bytes = file.length()?;
-        segment::write_zeros(&*file, bytes)?;
+        segment::write_zeros(&*file, bytes, || Ok(()))?;
         file.sync()?;
-        overwritten.push(Overwritten { bytes, number, path });
+        overwritten.push(Zeroed { bytes, number, path });
     }
     Ok(overwritten)
 }
 
-/// Removes what a process that was killed had set aside.
+/// Removes what a process that was killed had set aside, or not finished.
 pub(super) fn remove_left(disk: &dyn Disk, folder: &Path) -> Result<()> {
-    for name in disk.list(folder)?.iter().filter(|name| segment::number_of_aside(name).is_some()) {
+    let is_left = |name: &&String| segment::number_of_aside(name).is_some() || spare::is_unfinished(name);
+    for name in disk.list(folder)?.iter().filter(is_left) {
         disk.remove(&folder.join(name))?;
     }
     Ok(())

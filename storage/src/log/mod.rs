@@ -1,8 +1,9 @@
 //! The log (write-ahead log): what is acknowledged stands here first.
 //!
 //! A log is a folder of numbered *segments*, files of one size that are written with zeros before use and
-//! recycled after it, because a sync of bytes that the file system has already placed costs half. A segment
-//! holds *frames*; one group write is one frame. `FORMAT.md` has the bytes.
+//! recycled after it, because a sync of bytes that the file system has already placed costs half. Where there is
+//! none to be recycled, one is made ahead ([`spare`]). A segment holds *frames*; one group write is one frame.
+//! `FORMAT.md` has the bytes.
 //!
 //! Invariants:
 //! - LOG-1: a frame's checksum is seeded with the log's epoch and its segment's number, so the old bytes of a
@@ -28,6 +29,7 @@ mod salvage_tests;
 mod segment;
 #[cfg(test)]
 mod sim_tests;
+mod spare;
 mod survey;
 #[cfg(test)]
 mod tests;
@@ -42,6 +44,7 @@ pub use frame::{Frame, FrameHeader};
 pub use reader::{LogReader, Visit};
 pub use salvage::{RecoveryMode, SalvageReport, mend, salvage_reports, survey_log};
 pub(crate) use segment::{is_segment, is_spare};
+pub(crate) use spare::make as make_spare;
 pub(crate) use survey::quarantine;
 pub use survey::{Loss, Survey};
 pub use writer::{LogCut, LogWriter, SegmentInfo, found};

@@ -65,18 +65,31 @@ pub(super) fn number_of_aside(name: &str) -> Option<u64> {
 /// unwritten file must also change the file system's books.
 pub(super) fn prewrite(disk: &dyn Disk, path: &Path, bytes: u64) -> Result<()> {
     let file = disk.open(path, true)?;
-    write_zeros(&*file, bytes)?;
+    write_zeros(&*file, bytes, || Ok(()))?;
     file.set_length(bytes)?;
     file.sync()
 }
 
-/// Writes zeros over the first `bytes` of a file.
-pub(super) fn write_zeros(file: &dyn DiskFile, bytes: u64) -> Result<()> {
+/// As [`prewrite`], but synced piece by piece: who syncs something else meanwhile would wait for all of it.
+pub(super) fn prewrite_in_pieces(disk: &dyn Disk, path: &Path, bytes: u64) -> Result<()> {
+    let file = disk.open(path, true)?;
+    write_zeros(&*file, bytes, || file.sync())?;
+    file.set_length(bytes)?;
+    file.sync()
+}
+
+/// Writes zeros over the first `bytes` of a file, in pieces that are followed by `after`.
+pub(super) fn write_zeros(
+    file: &dyn DiskFile,
+    bytes: u64,
+    mut after: impl FnMut() -> Result<()>,
+) -> Result<()> {
     let mut offset = 0;
     while offset < bytes {
         let length = ZEROS.len().min(usize::try_from(bytes - offset).unwrap_or(ZEROS.len()));
         file.write_at(offset, ZEROS.get(..length).unwrap_or(&ZEROS))?;
         offset += length as u64;
+        after()?;
     }
     Ok(())
 }

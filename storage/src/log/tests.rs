@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::frame::HEADER_BYTES;
 use super::{Epoch, LogReader, LogWriter, segment};
-use crate::disk::{LocalDisk, ObservedDisk, Operation};
+use crate::disk::{Disk, LocalDisk, ObservedDisk, Operation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{FrameNumber, Sequence};
 
@@ -288,4 +288,40 @@ proptest! {
             prop_assert!(frames.len() >= 11, "only the last frame may be taken for torn: {}", frames.len());
         }
     }
+}
+
+#[test]
+fn a_segment_begins_in_the_spare_that_was_made_ahead() {
+    let folder = tempfile::tempdir().unwrap();
+    // What a killed process did not finish.
+    let unfinished = folder.path().join("spare.7.new");
+    std::fs::write(&unfinished, [0; 100]).unwrap();
+    let made = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&made);
+    let disk: Arc<dyn Disk> = Arc::new(ObservedDisk::new(Arc::new(move |operation, path| {
+        let is_made = operation == Operation::Write && path.ends_with("segment.new");
+        counted.fetch_add(usize::from(is_made), Ordering::Relaxed);
+        Ok(())
+    })));
+    let (mut log, _) =
+        LogWriter::open(Arc::clone(&disk), folder.path().into(), SEGMENT, &mut |_, _| Ok(())).unwrap();
+    assert!(!unfinished.exists());
+    let writes = made.load(Ordering::Relaxed);
+    assert!(writes > 0, "the first segment is made when it is needed");
+    let mut written = 0;
+    for begun in 1..4 {
+        while log.segments().len() == begun {
+            written += 1;
+            write(&mut log, written..=written);
+            if let Some(number) = log.wanted_spare().unwrap() {
+                assert_eq!(number, (1 << 63) + begun as u64 + 1);
+                let spare = super::make_spare(&*disk, folder.path(), number, SEGMENT).unwrap();
+                log.add_spares(&[spare]).unwrap();
+                assert_eq!(log.wanted_spare().unwrap(), None);
+            }
+        }
+    }
+    assert_eq!(made.load(Ordering::Relaxed), writes);
+    drop(log);
+    assert_eq!(open(folder.path()).unwrap().1, expected(1..=written));
 }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tokio::sync::Notify;
+
 use crate::disk::{Disk, DiskFile};
 use crate::engine::hold::Hold;
 use crate::error::{Error, Result};
@@ -13,6 +15,7 @@ use crate::log::epoch::Epoch;
 use crate::log::frame::{self, FrameHeader, Seed};
 use crate::log::reader::{LogReader, Recovered, Visit};
 use crate::log::segment::{self, SegmentHeader};
+use crate::log::spare;
 use crate::model::{FrameNumber, Sequence};
 
 /// Spare segments kept for reuse; more are deleted. Two cover a rotation while another is being trimmed.
@@ -58,6 +61,8 @@ pub struct LogWriter {
     durable_end: (u64, Sequence),
     poisoned: Option<String>,
     buffer: Vec<u8>,
+    /// See [`super::spare`].
+    pub(super) half_full: Arc<Notify>,
 }
 
 /// Where the log lies, and how its segments are made.
@@ -127,6 +132,7 @@ impl LogWriter {
             durable_end,
             poisoned: None,
             buffer: Vec::new(),
+            half_full: Arc::default(),
         };
         Ok((writer, sequence))
     }
@@ -178,7 +184,11 @@ impl LogWriter {
         parts.iter().for_each(|part| self.buffer.extend_from_slice(part));
         frame::seal(&mut self.buffer, header, self.active.seed);
         self.active.file.write_at(self.active.offset, &self.buffer)?;
+        let was_half_full = self.is_half_full();
         self.active.offset += needed;
+        if self.is_half_full() && !was_half_full {
+            self.half_full.notify_one();
+        }
         self.last_frame = number;
         if payload == 0 {
             self.last_empty = number;
@@ -262,6 +272,19 @@ impl LogWriter {
         if self.last_empty.get() == frame.get() + 1 { self.last_empty } else { frame }
     }
 
+    pub(super) fn is_half_full(&self) -> bool {
+        self.active.offset > self.active.length / 2
+    }
+
+    pub(super) fn is_poisoned(&self) -> bool {
+        self.poisoned.is_some()
+    }
+
+    /// The number of the segment behind the active one.
+    pub(super) fn next_segment(&self) -> u64 {
+        self.segments.last().map_or(1, |s| s.segment + 1)
+    }
+
     fn refuse_if_poisoned(&self) -> Result<()> {
         self.poisoned.as_ref().map_or(Ok(()), |cause| Err(Error::LogPoisoned(cause.clone())))
     }
@@ -269,7 +292,7 @@ impl LogWriter {
     fn rotate(&mut self, needed: u64) -> Result<()> {
         // Frames of the old segment must be durable before the new one says where it begins.
         self.sync()?;
-        let number = self.segments.last().map_or(1, |s| s.segment + 1);
+        let number = self.next_segment();
         let first_frame = FrameNumber::new(self.last_frame.get() + 1);
         match self.place.start_segment(number, first_frame, needed) {
             Ok((header, active)) => {
@@ -318,13 +341,7 @@ impl Place {
             None => {
                 // Under another name first: a half-written file must not be taken for a segment.
                 let fresh = self.folder.join("segment.new");
-                if let Err(error) = segment::prewrite(&*self.disk, &fresh, length) {
-                    // On a full disk the half-written file would take the room that a flush needs.
-                    if let Err(left) = self.disk.remove(&fresh) {
-                        tracing::warn!(error = %left, "a half-written segment could not be removed");
-                    }
-                    return Err(error);
-                }
+                spare::cleanly(&*self.disk, &fresh, || segment::prewrite(&*self.disk, &fresh, length))?;
                 self.disk.rename(&fresh, &path)?;
             }
         }
