@@ -10,6 +10,7 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
+use storage::clock;
 use storage::engine::Visible;
 use storage::log::EncodedBatch;
 use storage::missing::AsOf;
@@ -129,7 +130,8 @@ impl Ring {
     /// Waits for work. Only the writer's thread calls this.
     pub fn take(&self) -> Group {
         self.writer.get_or_init(std::thread::current);
-        for waited in [false, true] {
+        let mut idle_at = None;
+        loop {
             let group = self.pop_group();
             if !group.is_empty() {
                 return Group::Work(group);
@@ -139,11 +141,14 @@ impl Ring {
                 let rest = self.pop_group();
                 return if rest.is_empty() { Group::Closed } else { Group::Work(rest) };
             }
-            if !waited {
-                std::thread::park_timeout(IDLE);
+            let now = clock::instant();
+            let idle_at = *idle_at.get_or_insert(now + IDLE);
+            if now >= idle_at {
+                return Group::Idle;
             }
+            // It may return at once: whoever pushed what the last group took has woken this thread for the next time.
+            std::thread::park_timeout(idle_at - now);
         }
-        Group::Idle
     }
 
     fn pop_group(&self) -> Vec<Submission> {
@@ -164,6 +169,40 @@ impl Drop for Ring {
         while let Some(submission) = self.queue.pop() {
             // A request whose task has ended has nobody to tell.
             let _gone = submission.done.send(Err(CommitError::Closing));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use storage::log::encode_batch;
+    use storage::model::WriteBatch;
+
+    use super::{Group, Ring, Submission};
+
+    fn submission() -> Submission {
+        let (done, _) = tokio::sync::oneshot::channel();
+        Submission { batch: encode_batch(WriteBatch::of(Vec::new())).unwrap(), only_missing: None, done }
+    }
+
+    #[test]
+    fn a_writer_that_was_woken_for_what_it_has_already_taken_waits_for_more() {
+        let ring = Ring::default();
+        ring.push(submission()).unwrap();
+        assert!(matches!(ring.take(), Group::Work(group) if group.len() == 1));
+        for _ in 0..20 {
+            std::thread::scope(|scope| {
+                // Taken before it is waited for, so that the wake-up is left over.
+                ring.push(submission()).unwrap();
+                assert!(matches!(ring.take(), Group::Work(_)));
+                scope.spawn(|| {
+                    std::thread::park_timeout(Duration::from_millis(2));
+                    ring.push(submission()).unwrap();
+                });
+                assert!(matches!(ring.take(), Group::Work(_)), "it was taken for idle");
+            });
         }
     }
 }
