@@ -35,7 +35,15 @@ const STAGES: [(&str, &[&str]); 10] = [
         "sort",
         &["storage::memtable::sorted", "storage::series::order", "storage::series::keys", "storage::rows"],
     ),
-    ("lookup", &["storage::series::lookup", "storage::series::aliases", "storage::series::SeriesIndex"]),
+    (
+        "lookup",
+        &[
+            "storage::series::lookup",
+            "storage::series::aliases",
+            "storage::series::by_key",
+            "storage::series::SeriesIndex",
+        ],
+    ),
     ("log", &["storage::log", "ingest::writer", "ingest::ring"]),
     ("memtable", &["storage::memtable", "storage::view"]),
     ("last values", &["storage::last_value"]),
@@ -190,8 +198,8 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::{OTHERS, Profile, STAGES};
 
-    const SCRIPT: &str = "\t 1 __memmove_avx512\n\t 2 <storage::series::lookup::SeriesLookup>::by_lines\n\
-                          \t 3 ingest::intake::batch::look_up\n\t 4 hyper::proto::h1::dispatch\n\n\
+    const SCRIPT: &str = "\t 1 __memmove_avx512\n\t 2 <storage::series::lookup::SeriesLookup>::by_spellings\n\
+                          \t 3 ingest::intake::together::Together::advance\n\t 4 hyper::proto::h1::dispatch\n\n\
                           \t 1 fdatasync\n\t 2 storage::disk::sync\n\t 3 storage::log::writer::LogWriter::sync\n\n\
                           \t 1 storage::series::order::SeriesOrder::rank\n\t 2 storage::flush::round::flush\n\n\
                           \t 1 epoll_wait\n\t 2 tokio::runtime::park\n\n";

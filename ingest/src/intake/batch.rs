@@ -1,8 +1,8 @@
 //! A batch that is being built from the lines or rows of one request.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 use storage::catalog::{Applied, SchemaChange};
@@ -10,14 +10,15 @@ use storage::clock;
 use storage::engine::Engine;
 use storage::limits;
 use storage::model::{
-    DatabaseName, SeriesId, TIME_COLUMN, TableId, TableName, Timestamp, ValueRef, WriteBatch,
+    DatabaseName, SeriesId, TIME_COLUMN, TableId, TableName, TableSchema, Timestamp, ValueRef, WriteBatch,
 };
-use storage::series::{SeriesLookup, SeriesPin, SeriesRef, canonical_key};
+use storage::series::{SeriesLookup, SeriesPin, SeriesRef, put_key};
 
 use super::WriteError;
+use super::new_series::NewSeries;
 use super::problem::LineProblem;
-use super::table::{RowSeries, TableBuilder, USUAL_FIELDS};
-use crate::line_protocol::{self, Line, LineError, Precision, RawLine, Value};
+use super::table::{ExpectedValues, RowSeries, TableBuilder, USUAL_FIELDS};
+use crate::line_protocol::{self, Head, LineError, Precision, Tags, Value};
 use crate::row::Row;
 
 /// What a builder becomes.
@@ -30,9 +31,6 @@ pub(super) enum Finished {
     Unborn(Vec<SchemaChange>),
 }
 
-/// Tags as written: name and value.
-type Tags<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
-
 pub(super) struct BatchBuilder<'a> {
     engine: &'a Engine,
     database: &'a DatabaseName,
@@ -42,29 +40,32 @@ pub(super) struct BatchBuilder<'a> {
     by_id: HashMap<TableId, usize>,
     /// The table that was looked up last.
     last_table: Option<(TableId, usize)>,
-    new_series: Vec<NewSeries>,
-    /// Where the raw spellings of new series lead: table, and position among the new series.
-    spellings: HashMap<Box<[u8]>, (usize, u32), FixedState>,
-    /// Canonical keys of new series, by table.
-    keys: HashMap<(usize, Box<[u8]>), u32>,
+    new_series: NewSeries,
+    /// The key of the line's series, if it is [fresh](LineSeries::Fresh).
+    key: Vec<u8>,
     /// When rows that have expired are refused: the time by which they have.
     refused_at: Option<Timestamp>,
     /// The clock by which times lie ahead.
     now: Timestamp,
 }
 
-/// A series that was not known by the spelling of its line. It is resolved when the batch is finished, since its table or
-/// tags may be new.
-struct NewSeries {
-    table: usize,
-    key: Box<[u8]>,
-    spelling: Option<Box<[u8]>>,
-}
-
 /// The series of a line: found, or to be added if the line passes all checks.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is there for one line, and a box would take memory for each"
+)]
 enum LineSeries<'l> {
     Found(usize, RowSeries),
-    Fresh { table: usize, key: Vec<u8>, tags: Tags<'l> },
+    Fresh(usize, Tags<'l>),
+}
+
+impl LineSeries<'_> {
+    /// The position of its table.
+    fn table(&self) -> usize {
+        match self {
+            Self::Found(table, _) | Self::Fresh(table, _) => *table,
+        }
+    }
 }
 
 impl<'a> BatchBuilder<'a> {
@@ -78,44 +79,50 @@ impl<'a> BatchBuilder<'a> {
             by_name: HashMap::new(),
             by_id: HashMap::new(),
             last_table: None,
-            new_series: Vec::new(),
-            spellings: HashMap::default(),
-            keys: HashMap::new(),
+            new_series: NewSeries::default(),
+            key: Vec::new(),
             refused_at,
             now: clock::now(),
         }
     }
 
-    /// Adds a line that came at `received_at`, which is its time if it has none. `Ok(Some(problem))` means that the row is in, without the field that the problem names.
+    /// Adds a line that came at `received_at`, which is its time if it has none. `Ok(Some(problem))` means that the row is
+    /// in, without the field that the problem names.
     pub(super) fn add_line(
         &mut self,
         bytes: &[u8],
         precision: Precision,
         received_at: Timestamp,
     ) -> Result<Option<LineProblem>, LineProblem> {
-        let line = Line::split(bytes)?;
+        let line = Head::cut(bytes)?;
         let known = self.lookup.by_spelling(line.series);
         self.add_cut_line(&line, known, precision, received_at)
     }
 
-    /// Looks the series of some lines up together: fills `known` with those that are known by their spelling.
-    pub(super) fn look_up(
-        &self,
-        lines: &[(RawLine<'_>, Result<Line<'_>, LineError>)],
-        known: &mut Vec<Option<SeriesRef>>,
-    ) {
-        let spellings = lines.iter().map(|(_, cut)| cut.as_ref().ok().map(|line| line.series));
-        self.lookup.by_spellings(spellings, known);
+    /// Looks the series of lines up.
+    pub(super) fn lookup(&mut self) -> &mut SeriesLookup<'a> {
+        &mut self.lookup
     }
 
-    /// As [`add_line`](Self::add_line), of a line that was cut and whose series was looked up.
+    /// As [`add_line`](Self::add_line), of a line whose series was looked up.
     pub(super) fn add_cut_line(
         &mut self,
-        line: &Line<'_>,
+        line: &Head<'_>,
         known: Option<SeriesRef>,
         precision: Precision,
         received_at: Timestamp,
     ) -> Result<Option<LineProblem>, LineProblem> {
+        let series = match known {
+            Some(series) => self.known_series(series),
+            None => self.expected_series(line.series),
+        };
+        let (series, line) = match series {
+            Some(series) => match self.add_expected(series, line, precision, received_at) {
+                None => return Ok(None),
+                Some(series) => (Some(series), line.line()?),
+            },
+            None => (None, line.line()?),
+        };
         let time = match line.timestamp {
             Some(raw) => Timestamp::from_nanos(precision.to_nanos(raw)?),
             None => Timestamp::from_nanos(precision.truncate(received_at.nanos())),
@@ -131,9 +138,51 @@ impl<'a> BatchBuilder<'a> {
         let stripped = values.len() < before;
         let fields: SmallVec<[(Cow<'_, str>, ValueRef<'_>); USUAL_FIELDS]> =
             values.iter().map(|(name, value)| (Cow::Borrowed(name.as_ref()), value.as_ref())).collect();
-        let series = self.series_of(line.series, known)?;
+        let series = match series {
+            Some(series) => series,
+            None => self.series_of(line.series)?,
+        };
         let table = self.add_fields(series, Some(line.series), time, &fields, stripped)?;
         Ok(stripped.then(|| self.time_field(table, false)))
+    }
+
+    /// Adds a line of this series that is like the row before of its table. If it is not, or has a mistake, which is for
+    /// others to name, nothing is added and the series comes back.
+    fn add_expected<'l>(
+        &mut self,
+        series: LineSeries<'l>,
+        line: &Head<'_>,
+        precision: Precision,
+        received_at: Timestamp,
+    ) -> Option<LineSeries<'l>> {
+        let position = series.table();
+        let mut values = ExpectedValues::new();
+        let Some(time) = self.read_expected(position, line, precision, received_at, &mut values) else {
+            return Some(series);
+        };
+        let series = self.add_series(series, Some(line.series));
+        if let Some(table) = self.tables.get_mut(position) {
+            table.add_expected(series, time, &values);
+        }
+        None
+    }
+
+    /// The values and the time of a line that is like the row before of its table.
+    fn read_expected(
+        &self,
+        table: usize,
+        line: &Head<'_>,
+        precision: Precision,
+        received_at: Timestamp,
+        values: &mut ExpectedValues,
+    ) -> Option<Timestamp> {
+        let table = self.tables.get(table)?;
+        let time = match table.read_expected(line, values)? {
+            Some(raw) => precision.to_nanos(raw).ok()?,
+            None => precision.truncate(received_at.nanos()),
+        };
+        let time = Timestamp::from_nanos(time);
+        (time >= table.oldest && !is_ahead(time, self.now)).then_some(time)
     }
 
     /// Adds a row of a mapping that came at `received_at`, which is its time if it has none.
@@ -150,13 +199,14 @@ impl<'a> BatchBuilder<'a> {
         if let Some((name, _)) = fields.iter().find(|(name, _)| name == TIME_COLUMN) {
             return Err(LineProblem::Name(format!("a field may not be called {name:?}")));
         }
-        let series = self.fresh_series(&row.table, tags)?;
+        let table = self.table_by_name(&row.table)?;
+        let series = self.fresh_series(table, tags)?;
         self.add_fields(series, None, time, &fields, false)?;
         Ok(())
     }
 
     /// Defines what is new, and makes the batch.
-    pub(super) fn finish(self) -> Result<Finished, WriteError> {
+    pub(super) fn finish(mut self) -> Result<Finished, WriteError> {
         let mut schemas = Vec::with_capacity(self.tables.len());
         let mut unborn = Vec::new();
         for table in &self.tables {
@@ -174,21 +224,30 @@ impl<'a> BatchBuilder<'a> {
         if !unborn.is_empty() {
             return Ok(Finished::Unborn(unborn));
         }
-        let mut new_ids: Vec<SeriesId> = Vec::with_capacity(self.new_series.len());
-        for NewSeries { table, key, spelling } in self.new_series {
-            let Some(schema) = schemas.get(table).and_then(Option::as_ref) else {
-                new_ids.push(SeriesId::default());
-                continue;
-            };
-            let series = self.lookup.resolve(schema.id, &key).map_err(full)?;
-            if let Some(raw) = spelling {
-                self.lookup.remember(&raw, series);
-            }
-            new_ids.push(series.id);
-        }
+        let new_ids = self.resolve_new_series(&schemas)?;
         let tables = self.tables.into_iter().zip(schemas).filter(|(table, _)| !table.is_empty());
         let tables = tables.filter_map(|(table, schema)| Some(table.finish(&*schema?, &new_ids)));
         Ok(Finished::Batch(WriteBatch::of(tables.collect()), self.lookup.into_pin()))
+    }
+
+    /// The ids of the new series by their numbers.
+    fn resolve_new_series(
+        &mut self,
+        schemas: &[Option<Arc<TableSchema>>],
+    ) -> Result<Vec<SeriesId>, WriteError> {
+        let table_of = |table: usize| schemas.get(table)?.as_ref().map(|schema| schema.id);
+        // Of a table without rows there is no series.
+        let new = self.new_series.iter().map(|(table, key, _)| Some((table_of(table)?, key)));
+        let new = new.collect::<Option<Vec<_>>>().ok_or_else(|| {
+            WriteError::Storage(storage::Error::Internal("a new series has no table".into()))
+        })?;
+        let mut found = Vec::with_capacity(new.len());
+        let resolved = self.lookup.resolve_all(&new, &mut found);
+        let spelled = self.new_series.iter().zip(&found);
+        let spellings: Vec<_> = spelled.filter_map(|((.., raw), series)| Some((raw?, *series))).collect();
+        self.lookup.remember(&spellings);
+        resolved.map_err(full)?;
+        Ok(found.into_iter().map(|series| series.id).collect())
     }
 
     fn add_fields(
@@ -199,8 +258,7 @@ impl<'a> BatchBuilder<'a> {
         fields: &[(Cow<'_, str>, ValueRef<'_>)],
         stripped: bool,
     ) -> Result<usize, LineProblem> {
-        let (LineSeries::Found(position, _) | LineSeries::Fresh { table: position, .. }) = &series;
-        let position = *position;
+        let position = series.table();
         if self.tables.get(position).is_some_and(|table| time < table.oldest) {
             return Err(LineProblem::Expired);
         }
@@ -211,65 +269,70 @@ impl<'a> BatchBuilder<'a> {
                 LineError::MissingFields.into()
             });
         }
-        if let LineSeries::Fresh { tags, .. } = &series
-            && let Some((name, _)) = fields.iter().find(|(name, _)| tags.iter().any(|(tag, _)| tag == name))
-        {
-            let table = self.tables.get(position).map(|t| t.name.to_string()).unwrap_or_default();
-            return Err(LineProblem::TagAndField { table, name: name.to_string() });
-        }
         let mut checked = SmallVec::new();
         let table =
             self.tables.get_mut(position).ok_or_else(|| LineProblem::Limit("no such table".into()))?;
         table.check(fields, &mut checked)?;
-        let series = match series {
-            LineSeries::Found(_, series) => series,
-            LineSeries::Fresh { key, tags, .. } => {
-                table.add_tags(&tags);
-                let number = u32::try_from(self.new_series.len()).unwrap_or(u32::MAX);
-                let key: Box<[u8]> = key.into();
-                self.keys.insert((position, key.clone()), number);
-                let spelling: Option<Box<[u8]>> = spelling.map(Into::into);
-                if let Some(raw) = &spelling {
-                    self.spellings.insert(raw.clone(), (position, number));
-                }
-                self.new_series.push(NewSeries { table: position, key, spelling });
-                RowSeries::New(number)
-            }
-        };
+        // Known tags are checked by then, these may be new.
+        if let LineSeries::Fresh(_, tags) = &series
+            && let Some((name, _)) = fields.iter().find(|(name, _)| tags.iter().any(|(tag, _)| tag == name))
+        {
+            return Err(LineProblem::TagAndField { table: table.name.to_string(), name: name.to_string() });
+        }
+        let series = self.add_series(series, spelling);
         if let Some(table) = self.tables.get_mut(position) {
             table.add(series, time, fields, &checked);
         }
         Ok(position)
     }
 
-    /// The series of a line by its raw spelling: new to this request, `known` to the index, or parsed.
-    fn series_of<'l>(
-        &mut self,
-        raw: &'l [u8],
-        known: Option<SeriesRef>,
-    ) -> Result<LineSeries<'l>, LineProblem> {
-        if let Some((table, number)) = self.spellings.get(raw) {
-            return Ok(LineSeries::Found(*table, RowSeries::New(*number)));
+    /// Adds the series of a line that passed all checks, if it is fresh.
+    fn add_series(&mut self, series: LineSeries<'_>, spelling: Option<&[u8]>) -> RowSeries {
+        match series {
+            LineSeries::Found(_, series) => series,
+            LineSeries::Fresh(table, tags) => {
+                if let Some(table) = self.tables.get_mut(table) {
+                    table.add_tags(&tags);
+                }
+                RowSeries::New(self.new_series.add(table, &self.key, spelling))
+            }
         }
-        if let Some(series) = known
-            && let Some(table) = self.table_by_id(series.table)
-        {
-            return Ok(LineSeries::Found(table, RowSeries::Known(series.id)));
-        }
-        let parts = line_protocol::parse_series(raw)?;
-        self.fresh_series(&parts.measurement, parts.tags)
     }
 
-    fn fresh_series<'l>(&mut self, table: &str, tags: Tags<'l>) -> Result<LineSeries<'l>, LineProblem> {
-        let position = self.table_by_name(table)?;
+    /// A series that the index knows.
+    fn known_series<'l>(&mut self, series: SeriesRef) -> Option<LineSeries<'l>> {
+        Some(LineSeries::Found(self.table_by_id(series.table)?, RowSeries::Known(series.id)))
+    }
+
+    /// A series that the index does not know, if its table is one that has rows in this batch; `None` also if it has a
+    /// mistake.
+    fn expected_series<'l>(&mut self, raw: &'l [u8]) -> Option<LineSeries<'l>> {
+        if let Some((table, number)) = self.new_series.by_spelling(raw) {
+            return Some(LineSeries::Found(table, RowSeries::New(number)));
+        }
+        let parts = line_protocol::parse_series(raw).ok()?;
+        let table = *self.by_name.get(&*parts.measurement)?;
+        self.fresh_series(table, parts.tags).ok()
+    }
+
+    /// A series that is not known by its spelling.
+    fn series_of<'l>(&mut self, raw: &'l [u8]) -> Result<LineSeries<'l>, LineProblem> {
+        let parts = line_protocol::parse_series(raw)?;
+        let table = self.table_by_name(&parts.measurement)?;
+        self.fresh_series(table, parts.tags)
+    }
+
+    /// The series of these tags; its key is in `key`.
+    fn fresh_series<'l>(&mut self, position: usize, tags: Tags<'l>) -> Result<LineSeries<'l>, LineProblem> {
         let table = self.tables.get(position).ok_or_else(|| LineProblem::Limit("no such table".into()))?;
         let positions = table.check_tags(&tags)?;
-        let key =
-            canonical_key(positions.into_iter()).map_err(|error| LineProblem::Limit(error.to_string()))?;
-        match self.keys.get(&(position, key.clone().into_boxed_slice())) {
-            Some(number) => Ok(LineSeries::Found(position, RowSeries::New(*number))),
-            None => Ok(LineSeries::Fresh { table: position, key, tags }),
-        }
+        self.key.clear();
+        put_key(&mut self.key, positions.into_iter())
+            .map_err(|error| LineProblem::Limit(error.to_string()))?;
+        Ok(match self.new_series.by_key(position, &self.key) {
+            Some(number) => LineSeries::Found(position, RowSeries::New(number)),
+            None => LineSeries::Fresh(position, tags),
+        })
     }
 
     fn table_by_id(&mut self, id: TableId) -> Option<usize> {
@@ -351,10 +414,14 @@ fn full(error: storage::Error) -> WriteError {
 }
 
 fn check_time(time: Timestamp, now: Timestamp) -> Result<(), LineProblem> {
-    if time.nanos() > now.nanos().saturating_add(limits::TIME_AHEAD_NS) {
+    if is_ahead(time, now) {
         return Err(LineProblem::Time(format!(
             "the time {time} is more than a day ahead of the server's clock ({now}): check its unit"
         )));
     }
     Ok(())
+}
+
+fn is_ahead(time: Timestamp, now: Timestamp) -> bool {
+    time.nanos() > now.nanos().saturating_add(limits::TIME_AHEAD_NS)
 }

@@ -94,8 +94,12 @@ impl ColumnBuilder {
 
     /// Whether any row has a value.
     pub(super) fn is_empty(&self) -> bool {
+        self.rows() == 0
+    }
+
+    fn rows(&self) -> usize {
         use arrow::array::ArrayBuilder;
-        each!(self, builder => builder.len() == 0)
+        each!(self, builder => builder.len())
     }
 
     /// Sets the value of row `row`, which is at or behind the end. The value has the column's type.
@@ -123,12 +127,9 @@ impl ColumnBuilder {
     }
 
     fn fill_to(&mut self, rows: usize) {
-        use arrow::array::ArrayBuilder;
-        each!(self, builder => {
-            let missing = rows.saturating_sub(builder.len());
-            if missing > 0 {
-                builder.append_nulls(missing);
-            }
-        });
+        let missing = rows.saturating_sub(self.rows());
+        if missing > 0 {
+            each!(self, builder => builder.append_nulls(missing));
+        }
     }
 }

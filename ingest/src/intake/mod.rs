@@ -11,6 +11,7 @@ mod batch;
 mod column;
 mod declare;
 mod delete;
+mod new_series;
 mod problem;
 mod protocol;
 mod replay;
@@ -18,6 +19,7 @@ mod set_aside;
 mod table;
 #[cfg(test)]
 mod tests;
+mod together;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,11 +40,12 @@ pub use problem::{LineProblem, RejectedLine, RejectedRow};
 pub use protocol::Protocol;
 pub use replay::Replayed;
 
-use crate::line_protocol::{Line, Precision};
+use crate::line_protocol::Precision;
 use crate::ring::{CommitError, Ring, Submission};
 use crate::row::Row;
 use batch::{BatchBuilder, Finished};
 use set_aside::SetAside;
+use together::Together;
 
 /// Bodies above this are decoded on the blocking pool, so that a large one does not hold up the other
 /// connections of its thread: 256 KiB take about half a millisecond.
@@ -51,10 +54,6 @@ const INLINE_BODY_BYTES: usize = 256 << 10;
 /// How often a body is decoded again because schemas changed under it. Each time another source has added a
 /// column, which cannot go on for long.
 const SCHEMA_RETRIES: usize = 16;
-
-/// Lines whose series are looked up together: enough that their waits for memory overlap, and so few that new spellings,
-/// which cannot be added meanwhile, do not wait for long.
-const LINES_TOGETHER: usize = 64;
 
 /// How long a client should wait when memory is full: about what a flush takes.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
@@ -262,17 +261,12 @@ impl Intake {
     ) -> (Written, SetAside) {
         let (mut written, mut aside) = (Written::default(), self.aside(request.protocol));
         let mut lines = crate::line_protocol::lines(&request.body);
-        let (mut together, mut known) = (Vec::new(), Vec::new());
-        loop {
-            together.extend(lines.by_ref().take(LINES_TOGETHER).map(|line| (line, Line::split(line.bytes))));
-            if together.is_empty() {
-                return (written, aside);
-            }
-            builder.look_up(&together, &mut known);
-            for ((line, cut), known) in together.drain(..).zip(&known) {
+        let mut together = Together::default();
+        while together.advance(&mut lines, builder.lookup()) {
+            for (line, head, known) in together.drain() {
                 written.lines += 1;
-                let added = cut.map_err(LineProblem::from);
-                match added.and_then(|cut| builder.add_cut_line(&cut, *known, request.precision, now)) {
+                let added = head.map_err(LineProblem::from);
+                match added.and_then(|head| builder.add_cut_line(&head, known, request.precision, now)) {
                     Ok(None) => written.rows += 1,
                     // The row is in, without a field that it may not have.
                     Ok(Some(problem)) => {
@@ -286,6 +280,7 @@ impl Intake {
                 }
             }
         }
+        (written, aside)
     }
 
     /// Decodes against the schemas as they are, again if they changed meanwhile, and encodes for the log.

@@ -1,7 +1,9 @@
 //! The rows of one table of a batch that is being built.
 //!
 //! A line is first checked as a whole ([`TableBuilder::check`]) and then added ([`TableBuilder::add`]); a line that
-//! fails the check changes nothing.
+//! fails the check changes nothing. One with the fields of the row before is read by these
+//! ([`TableBuilder::read_expected`]), which says all that the check would, and added
+//! ([`TableBuilder::add_expected`]).
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -18,7 +20,7 @@ use storage::model::{
 
 use super::column::{ColumnBuilder, Placed, place};
 use super::problem::LineProblem;
-use crate::line_protocol::LineError;
+use crate::line_protocol::{self, Head, LineError};
 
 /// The series of a row.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +32,12 @@ pub(super) enum RowSeries {
 
 /// Up to so many fields, a line takes no memory but its rows.
 pub(super) const USUAL_FIELDS: usize = 16;
+
+/// Tags of a series: their positions, ascending, and values.
+pub(super) type TagPositions<'t> = SmallVec<[(usize, &'t str); 8]>;
+
+/// Values of a line that is like the one before.
+pub(super) type ExpectedValues = SmallVec<[ValueRef<'static>; USUAL_FIELDS]>;
 
 /// A value that passed the check: the position of its field, or none if it is new, and where it goes.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +58,8 @@ pub(super) struct TableBuilder {
     /// The fields of `base`, then new ones.
     fields: Vec<FieldBuilder>,
     field_positions: HashMap<Arc<str>, usize>,
+    /// The fields of the row before, if the next line may be [read](Self::read_expected) by them.
+    expected: Vec<usize>,
     rows: Vec<RowSeries>,
     times: Vec<i64>,
     /// Counts lines, so that a field can tell that it was seen in this one.
@@ -61,6 +71,8 @@ struct FieldBuilder {
     name: Arc<str>,
     field_type: FieldType,
     is_wide: bool,
+    /// See [`line_protocol::is_plain_name`].
+    is_plain: bool,
     seen_in: u64,
     narrow: ColumnBuilder,
     wide: ColumnBuilder,
@@ -69,7 +81,19 @@ struct FieldBuilder {
 impl FieldBuilder {
     fn new(name: Arc<str>, field_type: FieldType, is_wide: bool) -> Self {
         let (narrow, wide) = (ColumnBuilder::new(field_type), ColumnBuilder::new(FieldType::Float));
-        Self { name, field_type, is_wide, seen_in: 0, narrow, wide }
+        let is_plain = line_protocol::is_plain_name(&name);
+        Self { name, field_type, is_wide, is_plain, seen_in: 0, narrow, wide }
+    }
+
+    /// Whether it has a float column, by the schema or by a row of this batch.
+    fn is_widened(&self) -> bool {
+        self.is_wide || !self.wide.is_empty()
+    }
+
+    /// Whether a line may be read by it: it stands there as it is, and its values are numbers or truth values that all go
+    /// to one column.
+    fn is_expected(&self) -> bool {
+        self.is_plain && self.field_type != FieldType::Text && !self.is_widened()
     }
 }
 
@@ -81,6 +105,7 @@ impl TableBuilder {
             tag_positions: HashMap::new(),
             fields: Vec::new(),
             field_positions: HashMap::new(),
+            expected: Vec::new(),
             rows: Vec::new(),
             times: Vec::new(),
             line: 0,
@@ -119,7 +144,7 @@ impl TableBuilder {
             }
             let existing = field.and_then(|f| self.fields.get(f));
             let (field_type, is_wide) =
-                existing.map_or((value.field_type(), false), |f| (f.field_type, f.is_wide));
+                existing.map_or((value.field_type(), false), |f| (f.field_type, f.is_widened()));
             let placed = place(field_type, is_wide, *value);
             if placed == Placed::Conflict {
                 return Err(self.conflict(name, value.field_type(), field_type, is_wide));
@@ -135,10 +160,15 @@ impl TableBuilder {
     pub(super) fn check_tags<'t>(
         &self,
         tags: &'t [(Cow<'_, str>, Cow<'_, str>)],
-    ) -> Result<Vec<(usize, &'t str)>, LineProblem> {
-        let mut positions = Vec::with_capacity(tags.len());
+    ) -> Result<TagPositions<'t>, LineProblem> {
+        let mut positions = TagPositions::new();
         let mut next = self.tag_count();
-        for (name, value) in tags {
+        for (guess, (name, value)) in tags.iter().enumerate() {
+            // Lines of a table mostly have its tags in their order.
+            if self.tag(guess).is_some_and(|tag| **tag == **name) {
+                positions.push((guess, value.as_ref()));
+                continue;
+            }
             if name == storage::model::TIME_COLUMN {
                 return Err(LineProblem::TimeTag { table: self.name.to_string() });
             }
@@ -162,8 +192,10 @@ impl TableBuilder {
 
     /// Takes over the tags of a series whose line passed all checks.
     pub(super) fn add_tags(&mut self, tags: &[(Cow<'_, str>, Cow<'_, str>)]) {
-        for (name, _) in tags {
-            if !self.tag_positions.contains_key(name.as_ref()) {
+        for (guess, (name, _)) in tags.iter().enumerate() {
+            if self.tag(guess).is_none_or(|tag| **tag != **name)
+                && !self.tag_positions.contains_key(name.as_ref())
+            {
                 let name: Arc<str> = name.as_ref().into();
                 self.tag_positions.insert(Arc::clone(&name), self.tag_count());
                 self.new_tags.push(name);
@@ -180,6 +212,8 @@ impl TableBuilder {
         checked: &[Checked<'_>],
     ) {
         let row = self.rows.len();
+        self.expected.clear();
+        let mut is_expected = true;
         for ((name, value), checked) in fields.iter().zip(checked) {
             let position = match checked.field {
                 Some(position) => position,
@@ -191,7 +225,42 @@ impl TableBuilder {
                 Placed::Wide(value) => field.wide.set(row, ValueRef::Float(value)),
                 Placed::Conflict => {}
             }
+            is_expected &= field.is_expected();
+            self.expected.push(position);
         }
+        if !is_expected || self.expected.len() > USUAL_FIELDS {
+            self.expected.clear();
+        }
+        self.push_row(series, time);
+    }
+
+    /// Reads a line that has the fields of the row before, with values of their types; gives its timestamp. `None` says
+    /// nothing but that it is another kind of line, or has a mistake.
+    #[inline]
+    pub(super) fn read_expected(&self, line: &Head<'_>, values: &mut ExpectedValues) -> Option<Option<i64>> {
+        if self.expected.is_empty() {
+            return None;
+        }
+        let fields = || self.expected.iter().filter_map(|position| self.fields.get(*position));
+        let mut types = fields().map(|field| field.field_type);
+        line.read_expected(fields().map(|field| field.name.as_bytes()), |value| {
+            values.push(value);
+            (types.next()? == value.field_type()).then_some(())
+        })
+    }
+
+    /// Adds a row of values that were [read so](Self::read_expected) and nothing was added since.
+    pub(super) fn add_expected(&mut self, series: RowSeries, time: Timestamp, values: &[ValueRef<'static>]) {
+        let row = self.rows.len();
+        for (position, value) in self.expected.iter().zip(values) {
+            if let Some(field) = self.fields.get_mut(*position) {
+                field.narrow.set(row, *value);
+            }
+        }
+        self.push_row(series, time);
+    }
+
+    fn push_row(&mut self, series: RowSeries, time: Timestamp) {
         self.rows.push(series);
         self.times.push(time.nanos());
     }
@@ -242,6 +311,15 @@ impl TableBuilder {
         TableBatch { table: schema.id, series, times: ScalarBuffer::from(self.times), fields }
     }
 
+    /// The tag at a position.
+    fn tag(&self, position: usize) -> Option<&Arc<str>> {
+        let base = self.base.as_ref().map_or(&[][..], |schema| &schema.tags);
+        match base.get(position) {
+            Some(tag) => Some(&tag.name),
+            None => self.new_tags.get(position.checked_sub(base.len())?),
+        }
+    }
+
     fn tag_count(&self) -> usize {
         self.base.as_ref().map_or(0, |schema| schema.tags.len()) + self.new_tags.len()
     }
@@ -272,8 +350,7 @@ impl TableBuilder {
         if new == 0 {
             return Ok(());
         }
-        let fields: usize =
-            self.fields.iter().map(|f| 1 + usize::from(f.is_wide || !f.wide.is_empty())).sum();
+        let fields: usize = self.fields.iter().map(|f| 1 + usize::from(f.is_widened())).sum();
         let wanted = fields + self.tag_count() + new;
         if wanted > limits::COLUMNS_PER_TABLE {
             return Err(LineProblem::Limit(format!(

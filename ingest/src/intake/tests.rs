@@ -1,11 +1,13 @@
 //! Tests of the way from a line to an acknowledgement, over a real engine on a real disk.
 
+mod bodies;
 mod quarantine;
 mod shared;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Float64Type, Int64Type, UInt64Type};
@@ -13,7 +15,9 @@ use parking_lot::Mutex;
 use storage::disk::{ObservedDisk, Operation};
 use storage::engine::{Engine, EngineConfig};
 use storage::memtable::{OrderedRows, RowFilter};
-use storage::model::{DatabaseName, FieldType, FieldValue, TableSchema, TagTest, TimeRange, Timestamp};
+use storage::model::{
+    DatabaseName, FieldType, FieldValue, Retention, TableSchema, TagTest, TimeRange, Timestamp,
+};
 use storage::rows::SortedRows;
 use storage::view::{MemtableGroup, Snapshot};
 
@@ -34,6 +38,14 @@ impl Node {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut node = Self::open(config(folder.path())).await;
+        node._folder = Some(folder);
+        node
+    }
+
+    async fn keeping_a_day() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let retention = Retention::of(Duration::from_secs(86_400)).unwrap();
+        let mut node = Self::open(EngineConfig { retention, ..config(folder.path()) }).await;
         node._folder = Some(folder);
         node
     }

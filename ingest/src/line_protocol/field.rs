@@ -42,6 +42,18 @@ impl Value<'_> {
     }
 }
 
+impl<'a> From<ValueRef<'a>> for Value<'a> {
+    fn from(value: ValueRef<'a>) -> Self {
+        match value {
+            ValueRef::Float(value) => Self::Float(value),
+            ValueRef::Integer(value) => Self::Integer(value),
+            ValueRef::Unsigned(value) => Self::Unsigned(value),
+            ValueRef::Boolean(value) => Self::Boolean(value),
+            ValueRef::Text(value) => Self::Text(Cow::Borrowed(value)),
+        }
+    }
+}
+
 /// One field of a line.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Field<'a> {
@@ -114,6 +126,17 @@ fn read_value(bytes: &[u8]) -> Result<(Value<'_>, &[u8]), LineError> {
                 _ => Err(LineError::InvalidValue(excerpt(word))),
             }
         }
+    }
+}
+
+/// The number of few digits or truth value at the start of `bytes`, and what follows it, whatever that is.
+#[inline]
+pub(super) fn plain_value(bytes: &[u8]) -> Option<(ValueRef<'static>, &[u8])> {
+    let truth = |value, rest| Some((ValueRef::Boolean(value), rest));
+    match bytes.split_first()? {
+        (b't', rest) => truth(true, rest.strip_prefix(b"rue").unwrap_or(rest)),
+        (b'f', rest) => truth(false, rest.strip_prefix(b"alse").unwrap_or(rest)),
+        _ => number::plain(bytes),
     }
 }
 

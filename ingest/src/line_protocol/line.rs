@@ -3,33 +3,49 @@
 use memchr::memchr3;
 
 use storage::limits;
+use storage::model::ValueRef;
 
 use super::error::{LineError, excerpt};
-use super::escape;
-use super::field::Fields;
+use super::field::{self, Fields};
 use super::series::parse_series;
+use super::{escape, number};
+
+/// A line of which the series is found, and nothing else is read.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Head<'a> {
+    /// Measurement and tags as they were written: not empty, at most `limits::SERIES_KEY_BYTES` long. Equal bytes
+    /// are the same series; the same series may be written in several ways.
+    pub series: &'a [u8],
+    /// Fields and timestamp.
+    rest: &'a [u8],
+}
 
 /// A line whose three parts are found. The series is not looked into, and fields are read as they are asked for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Line<'a> {
-    /// Measurement and tags as they were written: not empty, at most `limits::SERIES_KEY_BYTES` long. Equal bytes
-    /// are the same series; the same series may be written in several ways.
+    /// As [`Head::series`].
     pub series: &'a [u8],
     /// The number at the end of the line, in the unit of the request.
     pub timestamp: Option<i64>,
     fields: &'a [u8],
 }
 
-impl<'a> Line<'a> {
-    /// Cuts a line, as [`super::lines()`] yields it.
+impl<'a> Head<'a> {
+    /// Finds the series of a line, as [`super::lines()`] yields it.
     ///
     /// # Errors
-    /// When there is nothing before the first space, no field behind it, a text has no end, or what follows the
-    /// fields is not one whole number.
-    pub fn split(bytes: &'a [u8]) -> Result<Self, LineError> {
-        let Some((series, rest)) =
-            escape::find_unescaped(bytes, b' ').and_then(|at| bytes.split_at_checked(at))
-        else {
+    /// When there is nothing before the first space, or behind it; when the series is too long.
+    pub fn cut(bytes: &'a [u8]) -> Result<Self, LineError> {
+        Self::cut_at(escape::find_unescaped(bytes, b' ').unwrap_or(bytes.len()), bytes)
+    }
+
+    /// As [`cut`](Self::cut), where the first space that no backslash escapes is known to be at `space`.
+    ///
+    /// # Errors
+    /// Those of [`cut`](Self::cut).
+    #[inline]
+    pub fn cut_at(space: usize, bytes: &'a [u8]) -> Result<Self, LineError> {
+        let Some((series, rest)) = bytes.split_at_checked(space).filter(|(_, rest)| !rest.is_empty()) else {
             return Err(without_fields(bytes));
         };
         if series.is_empty() {
@@ -42,9 +58,55 @@ impl<'a> Line<'a> {
         if rest.is_empty() {
             return Err(without_fields(series));
         }
-        let end = end_of_fields(rest)?;
-        let (fields, rest) = rest.split_at_checked(end).unwrap_or((rest, &[]));
-        Ok(Self { series, fields, timestamp: timestamp(skip_blanks(rest))? })
+        Ok(Self { series, rest })
+    }
+
+    /// Cuts the rest.
+    ///
+    /// # Errors
+    /// When a text has no end, or what follows the fields is not one whole number.
+    pub fn line(&self) -> Result<Line<'a>, LineError> {
+        let end = end_of_fields(self.rest)?;
+        let (fields, rest) = self.rest.split_at_checked(end).unwrap_or((self.rest, &[]));
+        Ok(Line { series: self.series, fields, timestamp: timestamp(skip_blanks(rest))? })
+    }
+
+    /// Reads the rest in one pass if it consists of the fields of these names, in this order, each a number of few digits
+    /// or a truth value, which go to `values`, and of a timestamp or none. `None` says nothing but that it does not:
+    /// then [`line`](Self::line) can tell what it is. Names are [plain](super::is_plain_name).
+    #[inline]
+    #[must_use]
+    pub fn read_expected<'n>(
+        &self,
+        names: impl Iterator<Item = &'n [u8]>,
+        mut value: impl FnMut(ValueRef<'static>) -> Option<()>,
+    ) -> Option<Option<i64>> {
+        let mut rest = self.rest;
+        let mut is_first = true;
+        for name in names {
+            if !is_first {
+                rest = rest.strip_prefix(b",")?;
+            }
+            is_first = false;
+            let (read, behind) = field::plain_value(rest.strip_prefix(name)?.strip_prefix(b"=")?)?;
+            value(read)?;
+            rest = behind;
+        }
+        match rest.split_first() {
+            None => Some(None),
+            Some((b' ', digits)) => Some(Some(plain_timestamp(digits)?)),
+            Some(_) => None,
+        }
+    }
+}
+
+impl<'a> Line<'a> {
+    /// Cuts a line, as [`super::lines()`] yields it.
+    ///
+    /// # Errors
+    /// Those of [`Head::cut`] and [`Head::line`].
+    pub fn split(bytes: &'a [u8]) -> Result<Self, LineError> {
+        Head::cut(bytes)?.line()
     }
 
     /// Reads the fields in the order of the line.
@@ -52,6 +114,19 @@ impl<'a> Line<'a> {
     pub fn fields(&self) -> Fields<'a> {
         Fields::new(self.fields)
     }
+}
+
+/// Whether the name of a field stands in every line as it is, because it has no byte that is escaped, or that ends it or a
+/// value before it.
+#[must_use]
+pub fn is_plain_name(name: &str) -> bool {
+    !name.bytes().any(|byte| matches!(byte, b',' | b'=' | b' ' | b'\t' | b'\\' | b'"'))
+}
+
+/// A timestamp of digits only.
+#[inline]
+fn plain_timestamp(digits: &[u8]) -> Option<i64> {
+    number::whole(digits).and_then(|number| i64::try_from(number).ok())
 }
 
 /// What is wrong with a line that has no fields: its series, if that is wrong, else just that.

@@ -1,8 +1,9 @@
 //! Line protocol: our own parser, a scan over bytes that allocates nothing for an ordinary line.
 //!
-//! Three steps, each usable alone, because the hot path skips the third: [`lines()`] cuts a body into lines,
-//! [`Line::split`] cuts a line into series, fields and timestamp, and [`parse_series`] takes a series apart that
-//! is not known yet.
+//! Steps, each usable alone, because the hot path skips most of them: [`lines()`] cuts a body into lines,
+//! [`Head::cut`] finds the series of a line, [`Head::line`] cuts the rest into fields and timestamp, and
+//! [`parse_series`] takes a series apart that is not known yet. A line with the fields of the one before is read
+//! behind its series in one pass: [`Head::read_expected`].
 //!
 //! Invariants:
 //! - No input panics, and the work is linear in its length.
@@ -20,6 +21,8 @@ mod field;
 mod line;
 mod lines;
 mod number;
+#[cfg(any(test, fuzzing))]
+pub mod oracle;
 mod precision;
 mod series;
 
@@ -28,7 +31,7 @@ mod tests;
 
 pub use error::{Dialect, LineError};
 pub use field::{Field, Fields, Value};
-pub use line::Line;
+pub use line::{Head, Line, is_plain_name};
 pub use lines::{Lines, RawLine, lines};
 pub use precision::{InvalidPrecision, Precision};
-pub use series::{SeriesParts, parse_series};
+pub use series::{SeriesParts, Tags, parse_series};

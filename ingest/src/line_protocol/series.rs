@@ -2,10 +2,14 @@
 
 use std::borrow::Cow;
 
+use smallvec::SmallVec;
 use storage::limits;
 
 use super::LineError;
 use super::escape;
+
+/// Names and values of tags. Usual ones take no memory of their own.
+pub type Tags<'a> = SmallVec<[(Cow<'a, str>, Cow<'a, str>); 8]>;
 
 /// A series without escapes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,10 +17,10 @@ pub struct SeriesParts<'a> {
     /// The measurement: not empty.
     pub measurement: Cow<'a, str>,
     /// Names and values in the order of the line: none empty, no name twice.
-    pub tags: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    pub tags: Tags<'a>,
 }
 
-/// Takes a series apart that [`super::Line::split`] found.
+/// Takes a series apart that [`super::Head::cut`] found.
 ///
 /// # Errors
 /// When the measurement, or the name or value of a tag is missing, ends in a backslash or is not UTF-8; when a
@@ -30,7 +34,7 @@ pub fn parse_series(raw: &[u8]) -> Result<SeriesParts<'_>, LineError> {
         return Err(LineError::MissingMeasurement);
     }
     let measurement = escape::measurement(measurement)?;
-    let mut tags = Vec::with_capacity(memchr::memchr_iter(b',', rest.unwrap_or_default()).count() + 1);
+    let mut tags = Tags::new();
     while let Some(bytes) = rest {
         let tag;
         (tag, rest) = split_at_comma(bytes);

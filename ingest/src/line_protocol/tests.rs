@@ -8,53 +8,18 @@
 )]
 
 mod cutting;
+mod expected;
 mod harness;
 mod malformed;
 mod numbers;
 mod oracle;
 mod precisions;
 mod round_trip;
-mod writer;
 
 use std::borrow::Cow;
 
-use super::{Line, LineError, Value, parse_series};
-
-/// A line, read as a whole.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Point {
-    measurement: String,
-    tags: Vec<(String, String)>,
-    fields: Vec<(String, Value<'static>)>,
-    timestamp: Option<i64>,
-}
-
-/// Reads one line as a whole.
-fn read(line: &[u8]) -> Result<Point, LineError> {
-    let line = Line::split(line)?;
-    let series = parse_series(line.series)?;
-    let mut fields = Vec::new();
-    for field in line.fields() {
-        let field = field?;
-        fields.push((field.key.into_owned(), own(field.value)));
-    }
-    Ok(Point {
-        measurement: series.measurement.into_owned(),
-        tags: series.tags.into_iter().map(|(key, value)| (key.into_owned(), value.into_owned())).collect(),
-        fields,
-        timestamp: line.timestamp,
-    })
-}
-
-fn own(value: Value<'_>) -> Value<'static> {
-    match value {
-        Value::Float(v) => Value::Float(v),
-        Value::Integer(v) => Value::Integer(v),
-        Value::Unsigned(v) => Value::Unsigned(v),
-        Value::Boolean(v) => Value::Boolean(v),
-        Value::Text(v) => Value::Text(Cow::Owned(v.into_owned())),
-    }
-}
+use super::oracle::read;
+use super::{Line, Value, parse_series};
 
 #[test]
 fn a_plain_line_is_read_without_allocating() {

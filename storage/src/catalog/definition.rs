@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use crate::model::{
     ColumnId, DatabaseName, Partition, PhysicalColumn, Retention, SeriesId, TableId, TableName, TagSchema,
 };
+use crate::series::SeriesKey;
 
 /// What an id means. A definition stands in or before the first frame that uses the id (KEY-3).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +61,7 @@ pub enum Definition {
         /// The table.
         table: TableId,
         /// The canonical key: see [`crate::series`].
-        key: Box<[u8]>,
+        key: SeriesKey,
     },
     /// Ids below these were given, also where their definitions were lost with damaged frames: they are never
     /// given again (KEY-2).
@@ -142,8 +143,14 @@ pub struct DefinitionQueue {
 impl DefinitionQueue {
     /// Adds a definition. Call it before the id becomes visible.
     pub(crate) fn push(&self, definition: Definition) {
-        self.unsynced_retentions.fetch_add(usize::from(definition.is_retention()), Ordering::AcqRel);
-        self.pending.lock().push(definition);
+        self.extend(vec![definition]);
+    }
+
+    /// Adds definitions in their order. Call it before the ids become visible.
+    pub(crate) fn extend(&self, definitions: Vec<Definition>) {
+        let retentions = definitions.iter().filter(|definition| definition.is_retention()).count();
+        self.unsynced_retentions.fetch_add(retentions, Ordering::AcqRel);
+        self.pending.lock().extend(definitions);
     }
 
     /// Takes all pending definitions in the order of their birth.

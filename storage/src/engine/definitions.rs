@@ -54,7 +54,7 @@ pub(super) fn renew(shared: &Shared) -> Result<bool> {
 /// Writes the file anew from catalog and index.
 fn rewrite_held(shared: &Shared, disk: &dyn Disk, path: &Path) -> Result<()> {
     let series = shared.series.held().into_iter();
-    let series = series.map(|(id, table, key)| Definition::Series { id, table, key: key.as_bytes().into() });
+    let series = series.map(|(id, table, key)| Definition::Series { id, table, key });
     rewrite(disk, path, shared.catalog.definitions().into_iter().chain(series))
 }
 

@@ -161,7 +161,7 @@ fn define(
     let has_lost_definitions = salvage::some_are_lost(&known);
     let mut logged = EncodedDefinitions::default();
     let restore = |definition: &Definition| match definition {
-        Definition::Series { id, table, key } => Ok(series.restore(*id, *table, key)),
+        Definition::Series { id, table, key } => Ok(series.restore(*id, *table, key.as_bytes())),
         Definition::Given { series: next, .. } => {
             series.keep_below(*next);
             catalog.restore(definition)

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use super::{KEPT, SeriesIndex, SeriesKey, shard_of, spread};
+use super::by_key::ByKey;
+use super::{KEPT, SeriesIndex, SeriesKey};
 use crate::model::{FrameNumber, SeriesId, TableId};
 
 /// A series that the index still holds: what a checkpoint of the definitions needs.
@@ -48,16 +49,6 @@ impl SeriesIndex {
         self.memory_bytes() >= self.max_bytes
     }
 
-    /// The first id from `next` on that no series has.
-    pub(super) fn free_id(&self, next: u32) -> u32 {
-        let slots = self.slots.read();
-        let mut id = next;
-        while slots.get(id).is_some() {
-            id = id.wrapping_add(1);
-        }
-        id
-    }
-
     /// Forgets series that were not used for the longest time, as far as nothing can refer to them and until the
     /// index takes less than half of what it may. `first_frame` is the first that the log holds. Returns how many
     /// were forgotten.
@@ -89,21 +80,12 @@ impl SeriesIndex {
         self.forgettings.fetch_add(1, Ordering::Relaxed);
         self.orders.clear();
         // Aliases first: one that stays has told its series when it was used before the series is looked at.
-        for shard in &self.aliases {
-            let mut shard = shard.write();
-            let slots = self.slots.read();
-            shard.forget_before(round, |id, used| slots.touch(id, used));
-        }
+        let room = self.max_bytes.saturating_sub(self.measure());
+        self.aliases.forget_before(round, room, |uses| self.touch_all(&uses));
         let mut forgotten = 0;
-        for shard in &self.keys {
-            let mut shard = shard.write();
-            let mut slots = self.slots.write();
-            let before = shard.len();
-            shard.retain(|entry| !slots.remove_if_older(entry.id, round));
-            forgotten += before - shard.len();
-            if shard.len() < shard.capacity() / 4 {
-                shard.shrink_to_fit(|entry| spread(entry.hash));
-            }
+        for shard in ByKey::shards() {
+            let (mut by_key, mut slots) = (self.by_key.write(), self.slots.write());
+            forgotten += by_key.retain(shard, |id| !slots.remove_if_older(id, round));
         }
         self.slots.write().pages.retain(|_, slot| slot.is_some());
         self.measure();
@@ -127,11 +109,7 @@ impl SeriesIndex {
     /// Forgets one series; the caller holds `births`.
     pub(super) fn forget_one(&self, hash: u32, id: SeriesId) {
         self.forgettings.fetch_add(1, Ordering::Relaxed);
-        if let Some(shard) = self.keys.get(shard_of(hash))
-            && let Ok(entry) = shard.write().find_entry(spread(hash), |entry| entry.id == id.get())
-        {
-            entry.remove();
-        }
+        self.by_key.write().remove(hash, id.get());
         self.slots.write().remove(id.get());
     }
 

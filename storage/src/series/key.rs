@@ -233,8 +233,11 @@ pub fn canonical_key<'a>(tags: impl Iterator<Item = (usize, &'a str)>) -> Result
     Ok(key)
 }
 
-/// Appends a canonical key.
-pub(super) fn put_key<'a>(key: &mut Vec<u8>, tags: impl Iterator<Item = (usize, &'a str)>) -> Result<()> {
+/// Appends a [canonical key](canonical_key).
+///
+/// # Errors
+/// [`Error::LimitExceeded`] when a position or a length does not fit; then a part of it may be there.
+pub fn put_key<'a>(key: &mut Vec<u8>, tags: impl Iterator<Item = (usize, &'a str)>) -> Result<()> {
     for (position, value) in tags {
         let too_long = |_| Error::LimitExceeded("a tag does not fit into a series key".into());
         key.extend_from_slice(&u16::try_from(position).map_err(too_long)?.to_le_bytes());

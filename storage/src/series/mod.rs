@@ -10,12 +10,13 @@
 //! - a series is forgotten only when no pin and no frame of the log can refer to it ([`rounds`]), and when nobody
 //!   [keeps](SeriesIndex::keep) it. So the index holds every series that a row of the log needs.
 //!
-//! Locks are taken in the order births, keys or aliases, slots. Nothing else is locked while orders are. Of one map only
-//! one shard is waited for at a time; who [looks up many spellings](SeriesLookup::by_spellings) has all shards of them, or
-//! does not insist.
+//! A series that is known by its spelling is found without a lock. Locks are taken in the order births, keys, slots,
+//! definitions; or, where spellings are added or dropped, in that of [`aliases`], slots. Nothing else is locked while
+//! orders are.
 
 mod aliases;
 mod by_id;
+mod by_key;
 mod forget;
 mod key;
 mod key_buffer;
@@ -31,13 +32,14 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
-use foldhash::quality::FixedState;
-use hashbrown::{HashMap, HashTable};
+use arc_swap::ArcSwap;
+use foldhash::quality::RandomState;
+use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 
 pub(crate) use by_id::ById;
 pub(crate) use key::visit_changed_tags;
-pub use key::{KeyRef, SeriesKey, canonical_key};
+pub use key::{KeyRef, SeriesKey, canonical_key, put_key};
 pub use keys::Keys;
 pub use lookup::SeriesLookup;
 pub use paged::Paged;
@@ -46,14 +48,12 @@ pub use rounds::SeriesPin;
 pub(crate) use key_buffer::{KeyBuffer, Pushed};
 pub(crate) use order::OrderedSeries;
 
-use self::aliases::Aliases;
+use self::aliases::{Aliases, LastUse, Spelling};
+use self::by_key::ByKey;
 use self::order::Orders;
 use self::rounds::Rounds;
 use crate::catalog::DefinitionQueue;
 use crate::model::{FrameNumber, SeriesId, TableId};
-
-/// Shards of each map: enough that sources on a few cores rarely wait for one that adds series.
-const SHARDS: usize = 16;
 
 /// The round of a series that somebody keeps.
 const KEPT: u32 = u32::MAX;
@@ -64,7 +64,10 @@ const ALLOCATION_BYTES: usize = 32;
 /// Bytes of a series' definition beside its key.
 const DEFINITION_BYTES: usize = 13;
 
-/// After so many births the index is measured: that takes all its locks.
+/// Uses that are noted under one hold of the lock.
+const TOLD_TOGETHER: usize = 4_096;
+
+/// After so many births the index is measured.
 const MEASURED_EVERY: usize = 1_024;
 
 /// A series by its ids.
@@ -108,11 +111,15 @@ impl Series {
 /// See the module's header.
 #[derive(Debug)]
 pub struct SeriesIndex {
-    hasher: FixedState,
+    /// Of its own for each index, so that nobody can choose names that fall together.
+    hasher: RandomState,
     slots: RwLock<Slots>,
-    keys: [RwLock<HashTable<KeyEntry>>; SHARDS],
-    aliases: [RwLock<Aliases>; SHARDS],
-    databases: RwLock<HashMap<Box<str>, u16>>,
+    by_key: RwLock<ByKey>,
+    aliases: Aliases,
+    /// The numbers of databases.
+    databases: ArcSwap<HashMap<Box<str>, u16>>,
+    /// Held by whoever gives a database a number.
+    numbering: Mutex<()>,
     births: Mutex<Births>,
     rounds: Rounds,
     orders: Orders,
@@ -158,23 +165,17 @@ impl Clone for Slot {
     }
 }
 
-/// A key's place: the key itself is in its slot, and looked at only if the hash agrees.
-#[derive(Debug, Clone, Copy)]
-struct KeyEntry {
-    hash: u32,
-    id: u32,
-}
-
 impl SeriesIndex {
     /// An empty index that queues its definitions for the log in `definitions` and may take so many bytes.
     #[must_use]
     pub fn new(definitions: Arc<DefinitionQueue>, max_bytes: usize) -> Self {
         Self {
-            hasher: FixedState::default(),
+            hasher: RandomState::default(),
             slots: RwLock::default(),
-            keys: Default::default(),
-            aliases: Default::default(),
-            databases: RwLock::default(),
+            by_key: RwLock::default(),
+            aliases: Aliases::default(),
+            databases: ArcSwap::default(),
+            numbering: Mutex::default(),
             births: Mutex::new(Births { next: 0 }),
             rounds: Rounds::default(),
             orders: Orders::default(),
@@ -196,12 +197,15 @@ impl SeriesIndex {
 
     /// The number of a database, which gets one if it has none; `None` when there are no more.
     fn number_of(&self, database: &str) -> Option<u16> {
-        let mut databases = self.databases.write();
+        let _one_at_a_time = self.numbering.lock();
+        let databases = self.databases.load();
         if let Some(known) = databases.get(database) {
             return Some(*known);
         }
         let next = u16::try_from(databases.len()).ok()?;
-        databases.insert(database.into(), next);
+        let mut more = HashMap::clone(&databases);
+        more.insert(database.into(), next);
+        self.databases.store(Arc::new(more));
         Some(next)
     }
 
@@ -223,11 +227,19 @@ impl SeriesIndex {
             self.forget_one(self.hash_key(known.table, known.key().as_bytes()), id);
         }
         let hash = self.hash_key(table, key);
-        if let Some(earlier) = self.find(hash, table, key) {
-            self.forget_one(hash, earlier.id);
+        let earlier = {
+            let by_key = self.by_key.read();
+            self.slots.read().find(&by_key, hash, table, key)
+        };
+        if let Some(earlier) = earlier {
+            self.forget_one(hash, SeriesId::new(earlier));
         }
-        self.insert(hash, id, table, key);
+        let slot = Slot { key: SeriesKey::from_bytes(key), table, used: self.rounds.current().into() };
+        self.by_key.write().insert(hash, id.get());
+        self.slots.write().insert(id.get(), slot);
         births.next = births.next.max(id.get().wrapping_add(1));
+        drop(births);
+        self.count_births(1);
         true
     }
 
@@ -272,9 +284,8 @@ impl SeriesIndex {
             let slots = self.slots.read();
             slots.pages.memory_bytes() + slots.key_bytes + slots.count * ALLOCATION_BYTES
         };
-        let keys: usize = self.keys.iter().map(|shard| shard.read().allocation_size()).sum();
-        let aliases: usize = self.aliases.iter().map(|shard| shard.read().memory_bytes()).sum();
-        let bytes = slots + keys + aliases + self.orders.bytes();
+        let by_key = self.by_key.read().memory_bytes();
+        let bytes = slots + by_key + self.aliases.memory_bytes() + self.orders.bytes();
         self.bytes.store(bytes, Ordering::Relaxed);
         bytes
     }
@@ -286,28 +297,19 @@ impl SeriesIndex {
         self.rounds.next(frame);
     }
 
-    fn find(&self, hash: u32, table: TableId, key: &[u8]) -> Option<SeriesRef> {
-        let shard = self.keys.get(shard_of(hash))?.read();
-        let slots = self.slots.read();
-        let is = |entry: &KeyEntry| {
-            entry.hash == hash
-                && slots.get(entry.id).is_some_and(|s| s.table == table && s.key.as_bytes() == key)
-        };
-        let id = shard.find(spread(hash), is)?.id;
-        slots.get(id)?.touch(self.rounds.current());
-        Some(SeriesRef { id: SeriesId::new(id), table })
+    /// Counts births; measures the index now and then. No lock may be held.
+    fn count_births(&self, births: usize) {
+        let before = self.born.fetch_add(births, Ordering::Relaxed);
+        if (before + births) / MEASURED_EVERY > before / MEASURED_EVERY {
+            self.measure();
+        }
     }
 
-    /// Adds a series; the caller holds `births`.
-    fn insert(&self, hash: u32, id: SeriesId, table: TableId, key: &[u8]) {
-        let used = AtomicU32::new(self.rounds.current());
-        self.slots.write().insert(id.get(), Slot { key: SeriesKey::from_bytes(key), table, used });
-        if let Some(shard) = self.keys.get(shard_of(hash)) {
-            let entry = KeyEntry { hash, id: id.get() };
-            shard.write().insert_unique(spread(hash), entry, |entry| spread(entry.hash));
-        }
-        if self.born.fetch_add(1, Ordering::Relaxed).is_multiple_of(MEASURED_EVERY) {
-            self.measure();
+    /// Says how series were used last.
+    fn touch_all(&self, uses: &[LastUse]) {
+        for some in uses.chunks(TOLD_TOGETHER) {
+            let slots = self.slots.read();
+            some.iter().for_each(|(id, round)| slots.touch(*id, *round));
         }
     }
 
@@ -315,14 +317,28 @@ impl SeriesIndex {
         short(self.hasher.hash_one((table.get(), key)))
     }
 
-    fn hash_spelling(&self, database: u16, raw: &[u8]) -> u32 {
-        short(self.hasher.hash_one((database, raw)))
+    fn spelling<'r>(&self, database: u16, raw: &'r [u8]) -> Spelling<'r> {
+        Spelling { hash: short(self.hasher.hash_one((database, raw))), database, raw }
     }
 }
 
 impl Slots {
     fn get(&self, id: u32) -> Option<&Slot> {
         self.pages.get(id).as_ref()
+    }
+
+    /// The id of the series with this key.
+    fn find(&self, by_key: &ByKey, hash: u32, table: TableId, key: &[u8]) -> Option<u32> {
+        by_key.find(hash, |id| self.get(id).is_some_and(|s| s.table == table && s.key.as_bytes() == key))
+    }
+
+    /// The first id from `next` on that no series has.
+    fn free_id(&self, next: u32) -> u32 {
+        let mut id = next;
+        while self.get(id).is_some() {
+            id = id.wrapping_add(1);
+        }
+        id
     }
 
     /// Says that a series was used in `round`.
@@ -361,8 +377,4 @@ fn short(hash: u64) -> u32 {
 /// A kept hash as a map wants it, whose lowest and highest bits must both differ.
 pub(crate) fn spread(hash: u32) -> u64 {
     u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15)
-}
-
-fn shard_of(hash: u32) -> usize {
-    hash as usize % SHARDS
 }

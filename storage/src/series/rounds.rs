@@ -7,8 +7,8 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::model::FrameNumber;
@@ -26,16 +26,10 @@ impl SeriesPin {
 /// The rounds of which a series may still be referred to.
 #[derive(Debug)]
 pub(super) struct Rounds {
-    /// The number of the current round, to be read without the lock.
-    current: AtomicU32,
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    current: SeriesPin,
+    /// The number of the current round. Whoever holds this very one is pinned.
+    current: ArcSwap<u32>,
     /// The earlier rounds, oldest first.
-    earlier: VecDeque<Earlier>,
+    earlier: Mutex<VecDeque<Earlier>>,
 }
 
 #[derive(Debug)]
@@ -48,29 +42,26 @@ struct Earlier {
 
 impl Default for Rounds {
     fn default() -> Self {
-        let state = State { current: SeriesPin(Arc::new(0)), earlier: VecDeque::new() };
-        Self { current: AtomicU32::new(0), state: Mutex::new(state) }
+        Self { current: ArcSwap::from_pointee(0), earlier: Mutex::default() }
     }
 }
 
 impl Rounds {
     pub(super) fn pin(&self) -> SeriesPin {
-        self.state.lock().current.clone()
+        SeriesPin(self.current.load_full())
     }
 
     /// The current round's number.
     pub(super) fn current(&self) -> u32 {
-        self.current.load(Ordering::Relaxed)
+        **self.current.load()
     }
 
     /// Begins a round. `frame` is the last that is visible.
     pub(super) fn next(&self, frame: FrameNumber) {
-        let mut state = self.state.lock();
-        let next = SeriesPin(Arc::new(state.current.round() + 1));
-        self.current.store(next.round(), Ordering::Relaxed);
-        let ended = std::mem::replace(&mut state.current, next);
-        state.earlier.push_back(Earlier { pin: ended, last_frame: None });
-        for round in &mut state.earlier {
+        let mut earlier = self.earlier.lock();
+        let ended = SeriesPin(self.current.swap(Arc::new(self.current() + 1)));
+        earlier.push_back(Earlier { pin: ended, last_frame: None });
+        for round in earlier.iter_mut() {
             if round.last_frame.is_none() && Arc::strong_count(&round.pin.0) == 1 {
                 round.last_frame = Some(frame);
             }
@@ -79,13 +70,13 @@ impl Rounds {
 
     /// The first round of which something may still be referred to, given the first frame that the log holds.
     pub(super) fn first_needed(&self, first_frame: FrameNumber) -> u32 {
-        let mut state = self.state.lock();
-        while let Some(round) = state.earlier.front()
+        let mut earlier = self.earlier.lock();
+        while let Some(round) = earlier.front()
             && round.last_frame.is_some_and(|last| last < first_frame)
         {
-            state.earlier.pop_front();
+            earlier.pop_front();
         }
-        state.earlier.front().map_or(state.current.round(), |round| round.pin.round())
+        earlier.front().map_or(self.current(), |round| round.pin.round())
     }
 }
 

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::read;
-use crate::line_protocol::{LineError, Value};
+use crate::line_protocol::{LineError, Value, number};
 
 fn value(text: &str) -> Result<Value<'static>, LineError> {
     read(format!("m f={text},g=1").as_bytes()).map(|point| point.fields[0].1.clone())
@@ -119,5 +119,21 @@ proptest! {
     fn any_integer_is_read_exactly(signed in any::<i64>(), unsigned in any::<u64>()) {
         prop_assert_eq!(value(&format!("{signed}i")), Ok(Value::Integer(signed)));
         prop_assert_eq!(value(&format!("{unsigned}u")), Ok(Value::Unsigned(unsigned)));
+    }
+}
+
+proptest! {
+    #[test]
+    fn whole_numbers_are_read_eight_digits_at_a_time_as_one_by_one(
+        digits in "[0-9]{0,21}",
+        // At each place one that is no digit, above and below them and far from them.
+        other in prop_oneof![Just(None), ("[/:-?@ap\u{0}]", 0_usize..20).prop_map(Some)],
+    ) {
+        let mut digits = digits;
+        if let Some((other, place)) = other && place < digits.len() {
+            digits.replace_range(place..=place, &other);
+        }
+        let expected = digits.parse().ok().filter(|_| digits.len() <= 19 && !digits.starts_with('+'));
+        prop_assert_eq!(number::whole(digits.as_bytes()), expected);
     }
 }

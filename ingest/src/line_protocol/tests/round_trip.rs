@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use proptest::prelude::*;
 
-use super::{Point, read, writer};
+use crate::line_protocol::oracle::{Point, read, writer};
 use crate::line_protocol::{Value, lines};
 
 /// Names with everything that needs an escape. A backslash stands only before a letter: before other characters

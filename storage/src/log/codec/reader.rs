@@ -12,6 +12,7 @@ use crate::model::{
     ColumnId, DatabaseName, Delete, FieldColumn, FieldType, Partition, PhysicalColumn, Retention, Scale,
     SeriesId, TableBatch, TableId, TableName, TagSchema, TagTest, TimeRange, Timestamp, WriteBatch,
 };
+use crate::series::SeriesKey;
 
 /// Decodes a frame's payload into its definitions and batches. An empty payload holds neither.
 ///
@@ -206,7 +207,7 @@ fn definition(cursor: &mut Cursor<'_>) -> Result<Definition> {
         definition_kind::SERIES => {
             let (id, table) = (SeriesId::new(cursor.u32()?), TableId::new(cursor.u32()?));
             let length = cursor.count(1)?;
-            Definition::Series { id, table, key: cursor.bytes(length)?.into() }
+            Definition::Series { id, table, key: SeriesKey::from_bytes(cursor.bytes(length)?) }
         }
         definition_kind::GIVEN => {
             Definition::Given { series: SeriesId::new(cursor.u32()?), table: TableId::new(cursor.u32()?) }

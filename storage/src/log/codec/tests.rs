@@ -11,6 +11,7 @@ use crate::model::{
     ColumnId, DatabaseName, Delete, FieldColumn, FieldType, Partition, PhysicalColumn, Retention, Scale,
     SeriesId, TableBatch, TableId, TableName, TagSchema, TagTest, TimeRange, Timestamp, WriteBatch,
 };
+use crate::series::SeriesKey;
 
 fn column(rows: usize) -> impl Strategy<Value = ArrayRef> {
     use proptest::collection::vec;
@@ -90,7 +91,7 @@ fn definitions() -> Vec<Definition> {
         Definition::Tag { table, tag: TagSchema { name: "a b".into(), stored_name: "a%20b".into() } },
         Definition::Field { table, name: "f".into(), column: column(0, FieldType::Unsigned) },
         Definition::Widened { table, name: "f".into(), column: column(1, FieldType::Float) },
-        Definition::Series { id: SeriesId::new(u32::MAX), table, key: vec![0, 255, 1].into() },
+        Definition::Series { id: SeriesId::new(u32::MAX), table, key: SeriesKey::from_bytes(&[0, 255, 1]) },
         Definition::DatabaseRetention {
             database: DatabaseName::new("db/rp").unwrap(),
             retention: Some(Retention::FOREVER),

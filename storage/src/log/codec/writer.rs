@@ -237,7 +237,7 @@ fn put_definition(out: &mut Vec<u8>, definition: &Definition) -> Result<()> {
             out.push(definition_kind::SERIES);
             out.extend_from_slice(&id.get().to_le_bytes());
             out.extend_from_slice(&table.get().to_le_bytes());
-            put_bytes(out, key)
+            put_bytes(out, key.as_bytes())
         }
         Definition::Given { series, table } => {
             put_ids(out, definition_kind::GIVEN, series.get(), table.get());

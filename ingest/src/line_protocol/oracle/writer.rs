@@ -4,7 +4,7 @@ use super::Point;
 use crate::line_protocol::Value;
 
 /// The canonical line of a point.
-pub(super) fn write(point: &Point) -> String {
+pub(in crate::line_protocol) fn write(point: &Point) -> String {
     let mut line = escape(&point.measurement, &[',', ' ']);
     for (key, value) in &point.tags {
         line.push_str(&format!(",{}={}", escape_key(key), escape_key(value)));
