@@ -1,11 +1,11 @@
 //! The ring: a bounded lock-free queue from the sources to the one writer.
 //!
 //! Invariants: it is bounded by count and by bytes, and a full ring refuses instead of growing; what was
-//! accepted is answered exactly once, also when the ring closes; the writer sleeps only when the ring is empty,
-//! and whoever pushes wakes it.
+//! accepted is answered exactly once, also when the ring closes; the writer sleeps only while fewer requests wait
+//! than it wants, and whoever pushes the last of these wakes it. It wants more than one only for moments.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::thread::Thread;
 use std::time::Duration;
 
@@ -56,6 +56,20 @@ pub enum CommitError {
     Log(String),
 }
 
+/// Requests that may come together.
+#[derive(Debug, Clone, Copy)]
+pub struct Company {
+    /// How many came together the last time.
+    pub requests: usize,
+    /// How long the first of them may wait for the others.
+    pub patience: Duration,
+}
+
+impl Company {
+    /// None is waited for.
+    pub const NONE: Self = Self { requests: 1, patience: Duration::ZERO };
+}
+
 /// What the writer finds.
 #[derive(Debug)]
 pub enum Group {
@@ -73,6 +87,8 @@ pub struct Ring {
     queue: ArrayQueue<Submission>,
     bytes: AtomicUsize,
     closed: AtomicBool,
+    /// For so many requests the writer waits.
+    wanted: AtomicUsize,
     writer: OnceLock<Thread>,
 }
 
@@ -82,6 +98,7 @@ impl Default for Ring {
             queue: ArrayQueue::new(SLOTS),
             bytes: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
+            wanted: AtomicUsize::new(1),
             writer: OnceLock::new(),
         }
     }
@@ -107,7 +124,10 @@ impl Ring {
             self.bytes.fetch_sub(bytes, Ordering::AcqRel);
             return Err(error);
         }
-        if let Some(writer) = self.writer.get() {
+        fence(Ordering::SeqCst);
+        if self.queue.len() >= self.wanted.load(Ordering::Relaxed)
+            && let Some(writer) = self.writer.get()
+        {
             writer.unpark();
         }
         Ok(())
@@ -127,27 +147,42 @@ impl Ring {
         }
     }
 
-    /// Waits for work. Only the writer's thread calls this.
-    pub fn take(&self) -> Group {
+    /// Waits for work. Only the writer's thread calls this. Of `company`, requests that may come together, it waits for
+    /// the rest for a moment: they share a sync then.
+    pub fn take(&self, company: Company) -> Group {
         self.writer.get_or_init(std::thread::current);
-        let mut idle_at = None;
+        if !self.wait_for(1, IDLE) {
+            // A push that saw the ring open may have landed since: look once more.
+            let rest = self.pop_group();
+            return match (rest.is_empty(), self.closed.load(Ordering::Acquire)) {
+                (false, _) => Group::Work(rest),
+                (true, false) => Group::Idle,
+                (true, true) => Group::Closed,
+            };
+        }
+        if company.requests > 1 {
+            self.wait_for(company.requests, company.patience);
+        }
+        Group::Work(self.pop_group())
+    }
+
+    /// Whether so many requests wait, now or after at most so long. Ends early when the ring is closed.
+    fn wait_for(&self, requests: usize, at_most: Duration) -> bool {
+        self.wanted.store(requests, Ordering::Relaxed);
+        let mut until = None;
         loop {
-            let group = self.pop_group();
-            if !group.is_empty() {
-                return Group::Work(group);
-            }
-            if self.closed.load(Ordering::Acquire) {
-                // A push that saw the ring open may have landed since: look once more.
-                let rest = self.pop_group();
-                return if rest.is_empty() { Group::Closed } else { Group::Work(rest) };
+            // Whoever pushes looks behind the same fence: one of the two sees the other.
+            fence(Ordering::SeqCst);
+            if self.queue.len() >= requests {
+                return true;
             }
             let now = clock::instant();
-            let idle_at = *idle_at.get_or_insert(now + IDLE);
-            if now >= idle_at {
-                return Group::Idle;
+            let until = *until.get_or_insert(now + at_most);
+            if now >= until || self.closed.load(Ordering::Acquire) {
+                return false;
             }
             // It may return at once: whoever pushed what the last group took has woken this thread for the next time.
-            std::thread::park_timeout(idle_at - now);
+            std::thread::park_timeout(until - now);
         }
     }
 
@@ -180,7 +215,7 @@ mod tests {
     use storage::log::encode_batch;
     use storage::model::WriteBatch;
 
-    use super::{Group, Ring, Submission};
+    use super::{Company, Group, Ring, Submission};
 
     fn submission() -> Submission {
         let (done, _) = tokio::sync::oneshot::channel();
@@ -191,18 +226,42 @@ mod tests {
     fn a_writer_that_was_woken_for_what_it_has_already_taken_waits_for_more() {
         let ring = Ring::default();
         ring.push(submission()).unwrap();
-        assert!(matches!(ring.take(), Group::Work(group) if group.len() == 1));
+        assert!(matches!(ring.take(Company::NONE), Group::Work(group) if group.len() == 1));
         for _ in 0..20 {
             std::thread::scope(|scope| {
                 // Taken before it is waited for, so that the wake-up is left over.
                 ring.push(submission()).unwrap();
-                assert!(matches!(ring.take(), Group::Work(_)));
+                assert!(matches!(ring.take(Company::NONE), Group::Work(_)));
                 scope.spawn(|| {
                     std::thread::park_timeout(Duration::from_millis(2));
                     ring.push(submission()).unwrap();
                 });
-                assert!(matches!(ring.take(), Group::Work(_)), "it was taken for idle");
+                assert!(matches!(ring.take(Company::NONE), Group::Work(_)), "it was taken for idle");
             });
         }
+    }
+
+    #[test]
+    fn a_request_waits_for_its_company_and_no_longer_than_it_may() {
+        let ring = Ring::default();
+        let of_two = |patience| Company { requests: 2, patience };
+        ring.push(submission()).unwrap();
+        let group = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::park_timeout(Duration::from_millis(2));
+                ring.push(submission()).unwrap();
+            });
+            ring.take(of_two(Duration::from_secs(60)))
+        });
+        assert!(matches!(group, Group::Work(group) if group.len() == 2));
+        ring.push(submission()).unwrap();
+        assert!(
+            matches!(ring.take(of_two(Duration::from_millis(2))), Group::Work(group) if group.len() == 1)
+        );
+        // Nor does it wait in a ring that closes.
+        ring.push(submission()).unwrap();
+        ring.close();
+        assert!(matches!(ring.take(of_two(Duration::from_secs(60))), Group::Work(_)));
+        assert!(matches!(ring.take(of_two(Duration::from_secs(60))), Group::Closed));
     }
 }

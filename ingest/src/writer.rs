@@ -6,11 +6,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use storage::clock;
 use storage::engine::{Committer, Visible};
 
-use crate::ring::{CommitError, Group, Ring, Submission};
+use crate::ring::{CommitError, Company, Group, Ring, Submission};
+
+/// Requests wait for others for so long at most.
+const MOST_PATIENCE: Duration = Duration::from_millis(1);
 
 /// What the writer has done since the start, for `/metrics`.
 #[derive(Debug, Default)]
@@ -67,10 +71,15 @@ impl Writer {
 }
 
 fn run(mut committer: Committer, ring: &Ring, metrics: &WriterMetrics) {
+    let mut company = Company::NONE;
     loop {
-        let done = match ring.take() {
+        let done = match ring.take(company) {
             Group::Work(group) => {
+                let (requests, synced) = (group.len(), metrics.sync_ns.load(Ordering::Relaxed));
                 commit_in_order(&mut committer, group, metrics);
+                let sync_ns = metrics.sync_ns.load(Ordering::Relaxed) - synced;
+                // To wait for longer than a sync would be to lose by it.
+                company = Company { requests, patience: Duration::from_nanos(sync_ns).min(MOST_PATIENCE) };
                 continue;
             }
             Group::Idle => false,
