@@ -131,7 +131,7 @@ impl<'a> Appended<'a> {
         let synced = shared.log.lock().sync();
         shared.noting_fault(synced)?;
         shared.definitions.synced(std::mem::take(&mut self.committer.retentions));
-        shared.logged.lock().append(&mut self.committer.definitions);
+        shared.logged.append(&mut self.committer.definitions);
         Ok(Durable { appended: self })
     }
 }

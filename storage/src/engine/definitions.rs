@@ -12,6 +12,8 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
+use parking_lot::Mutex;
+
 use super::{Layout, Shared};
 use crate::catalog::Definition;
 use crate::disk::{Disk, DiskFile};
@@ -23,18 +25,62 @@ const HEADER_BYTES: usize = 8;
 /// Definitions of one record of a file that is written anew.
 const DEFINITIONS_PER_RECORD: usize = 1 << 16;
 
+/// Definitions on their way to `definitions.log`.
+#[derive(Debug)]
+pub(crate) struct Logged {
+    /// Those in the log that are not in the file yet.
+    waiting: Mutex<EncodedDefinitions>,
+    /// Held by whoever writes the file.
+    writing: Mutex<()>,
+}
+
+impl Logged {
+    /// These wait to be written.
+    pub(super) fn new(waiting: EncodedDefinitions) -> Self {
+        Self { waiting: Mutex::new(waiting), writing: Mutex::default() }
+    }
+
+    /// Adds what has become durable in the log.
+    pub(super) fn append(&self, definitions: &mut EncodedDefinitions) {
+        self.waiting.lock().append(definitions);
+    }
+
+    /// Hands what waits to whoever writes it; what could not be written waits again. Those that come meanwhile do not wait
+    /// for the disk, and are not lost with it.
+    fn write(&self, write: impl FnOnce(&EncodedDefinitions) -> Result<()>) -> Result<()> {
+        let _one_at_a_time = self.writing.lock();
+        let mut taken = Taken { definitions: std::mem::take(&mut *self.waiting.lock()), from: self };
+        write(&taken.definitions)?;
+        taken.definitions = EncodedDefinitions::default();
+        Ok(())
+    }
+}
+
+/// Definitions that are being written. Those that are not when it is dropped, by an error or a panic, wait again.
+struct Taken<'a> {
+    definitions: EncodedDefinitions,
+    from: &'a Logged,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.from.waiting.lock();
+        self.definitions.append(&mut waiting);
+        *waiting = std::mem::take(&mut self.definitions);
+    }
+}
+
 /// Makes durable in `definitions.log` what the log defines, so that it may be trimmed.
 pub(super) fn save(shared: &Shared) -> Result<()> {
     let disk = &*shared.config.disk;
     let path = Layout(&shared.config.data_dir).definitions();
-    let mut logged = shared.logged.lock();
-    if is_mostly_dead(shared, disk, &path)? {
-        rewrite_held(shared, disk, &path)?;
-    } else {
-        append(disk, &path, &logged)?;
-    }
-    *logged = EncodedDefinitions::default();
-    Ok(())
+    shared.logged.write(|logged| {
+        if is_mostly_dead(shared, disk, &path)? {
+            rewrite_held(shared, disk, &path)
+        } else {
+            append(disk, &path, logged)
+        }
+    })
 }
 
 /// Writes `definitions.log` anew, whatever part of it is dead. `false`, and it is only added to, if it says that
@@ -44,10 +90,8 @@ pub(super) fn renew(shared: &Shared) -> Result<bool> {
         save(shared)?;
         return Ok(false);
     }
-    let disk = &*shared.config.disk;
-    let mut logged = shared.logged.lock();
-    rewrite_held(shared, disk, &Layout(&shared.config.data_dir).definitions())?;
-    *logged = EncodedDefinitions::default();
+    let path = Layout(&shared.config.data_dir).definitions();
+    shared.logged.write(|_| rewrite_held(shared, &*shared.config.disk, &path))?;
     Ok(true)
 }
 

@@ -18,6 +18,7 @@ use futures::{StreamExt, stream};
 use object_store::ObjectStore;
 use parking_lot::Mutex;
 
+use super::definitions::Logged;
 use super::disk_use::DiskUse;
 use super::hold::Holds;
 use super::{EngineConfig, Layout, Shared, batch_sequences, let_go};
@@ -128,7 +129,7 @@ fn open_log(config: EngineConfig) -> Result<Shared> {
         durable_frame: log.durable_frame(),
         cluster: Cluster::new(config.cluster, Arc::clone(&table_store), log.epoch()),
         log: Mutex::new(log),
-        logged: Mutex::new(logged),
+        logged: Logged::new(logged),
         memory: AtomicUsize::new(0),
         staging: AtomicUsize::new(0),
         merging: AtomicUsize::new(0),

@@ -8,6 +8,7 @@ use object_store::ObjectStore;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::definitions::Logged;
 use super::disk_use::DiskUse;
 use super::hold::Holds;
 use super::memory::OtherParts;
@@ -18,7 +19,7 @@ use crate::cluster::Cluster;
 use crate::delta::TableLogs;
 use crate::error::{Error, Result};
 use crate::last_value::LastValues;
-use crate::log::{EncodedDefinitions, Epoch, LogWriter};
+use crate::log::{Epoch, LogWriter};
 use crate::model::{FilePlace, FrameNumber, TableId, TableSchema};
 use crate::object::{CachedStore, DurableLocalStore, VerifiedStore};
 use crate::retention::Dropped;
@@ -42,8 +43,8 @@ pub(crate) struct Shared {
     pub(crate) log: Mutex<LogWriter>,
     pub(crate) epoch: Epoch,
     pub(crate) durable_frame: Arc<AtomicU64>,
-    /// Definitions in the log that are not in `definitions.log` yet.
-    pub(crate) logged: Mutex<EncodedDefinitions>,
+    /// What the log defines and `definitions.log` does not yet.
+    pub(crate) logged: Logged,
     /// Bytes in memtables, sealed ones too.
     pub(crate) memory: AtomicUsize,
     /// Bytes of the memtables that are being copied into files.
@@ -117,9 +118,9 @@ impl Shared {
     /// Trims the log up to `frame`, as far as the consumers of the tap have come.
     ///
     /// The definitions of the trimmed frames are made durable elsewhere first (KEY-3).
-    pub(crate) fn trim_log(&self, frame: FrameNumber) -> Result<()> {
+    pub(crate) async fn trim_log(self: &Arc<Self>, frame: FrameNumber) -> Result<()> {
         let frame = self.not_needed_up_to(frame);
-        self.save_definitions()?;
+        self.save_definitions().await?;
         let mut log = self.log.lock();
         let trimmed = log.trim(frame);
         self.disk_use.set_log(log.bytes());
@@ -131,8 +132,10 @@ impl Shared {
 
     /// Makes durable beside the log what the log defines: for files that outlive it (KEY-3), and in case that it is
     /// lost with them in their tables.
-    pub(crate) fn save_definitions(&self) -> Result<()> {
-        definitions::save(self)
+    pub(crate) async fn save_definitions(self: &Arc<Self>) -> Result<()> {
+        let own = Arc::clone(self);
+        let saved = tokio::task::spawn_blocking(move || definitions::save(&own)).await;
+        saved.map_err(|error| Error::Internal(format!("saving definitions ended badly: {error}")))?
     }
 
     /// Whether rows must not wait any more for others to go to files with: the log that is kept for them has become long,

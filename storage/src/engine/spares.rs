@@ -1,4 +1,4 @@
-//! Makes spares of the log's segments ahead: see [`crate::log`].
+//! Makes spares of the log's segments ahead ([`crate::log`]), and saves what the log defines before it has become much.
 
 use std::sync::Arc;
 
@@ -40,19 +40,28 @@ impl SparesJob {
 async fn work(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
     let half_full = shared.log.lock().half_full();
     loop {
-        let of = Arc::clone(&shared);
-        // Whoever writes holds the log while it syncs.
-        let made = tokio::task::spawn_blocking(move || make_spare(&of)).await;
-        // Without a spare, whoever begins the next segment makes it, and says what is wrong.
-        match made {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "a spare segment of the log could not be made ahead"),
-            Err(error) => tracing::error!(%error, "making a spare segment of the log ended badly"),
-        }
+        make_ahead(&shared).await;
         tokio::select! {
+            biased;
             _ = stopped.changed() => return,
             () = half_full.notified() => {}
         }
+        make_ahead(&shared).await;
+        // A flush saves them too; until then those of a million new series would wait in memory.
+        if let Err(error) = shared.save_definitions().await {
+            tracing::warn!(%error, "definitions could not be saved; they are saved with the next flush");
+        }
+    }
+}
+
+/// Makes a spare if one is wanted. Without it, whoever begins the next segment makes it, and says what is wrong.
+async fn make_ahead(shared: &Arc<Shared>) {
+    let of = Arc::clone(shared);
+    // Whoever writes holds the log while it syncs.
+    match tokio::task::spawn_blocking(move || make_spare(&of)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "a spare segment of the log could not be made ahead"),
+        Err(error) => tracing::error!(%error, "making a spare segment of the log ended badly"),
     }
 }
 

@@ -122,7 +122,7 @@ impl State {
         }
         let staged = self.stage(shared).await;
         // What a table holds is defined beside the log before it is in the table.
-        shared.save_definitions()?;
+        shared.save_definitions().await?;
         let mut gathered = self.gather(shared, gathering).await;
         let mut published = self.publish(shared).await;
         // Runs that stood behind a set which could only go now.
@@ -146,21 +146,21 @@ impl State {
     }
 
     /// Trims the log as far as tables and consumers allow.
-    pub(super) async fn trim(&self, shared: &Shared) -> Result<()> {
+    pub(super) async fn trim(&self, shared: &Arc<Shared>) -> Result<()> {
         if let Err(error) = shared.hurry_consumers(self.published) {
             tracing::warn!(%error, "the log is kept for a consumer that hangs; it is tried again");
         }
         if shared.can_trim(self.published) {
             // The record of a delete goes with the log; what it hides must stay hidden (DEL-1).
             stored::put_all(shared).await?;
-            shared.trim_log(self.published)?;
+            shared.trim_log(self.published).await?;
         }
         Ok(())
     }
 
     /// Series can be forgotten only when the log goes: consumers that keep it are asked, and it is trimmed as soon as
     /// they have answered, whether a flush is due or not.
-    pub(super) async fn trim_for_series(&self, shared: &Shared) {
+    pub(super) async fn trim_for_series(&self, shared: &Arc<Shared>) {
         if shared.series.is_over_room() {
             shared.tap.want_checkpoints(self.published);
             if let Err(error) = self.trim(shared).await {

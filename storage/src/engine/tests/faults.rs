@@ -1,10 +1,15 @@
 //! Tests of flushes that fail or are given up at one place: the next one finishes them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use super::{Engine, EngineConfig, FilePlace, Node, Row, Rows, config, rows};
+use crate::catalog::Definition;
 use crate::disk::{ObservedDisk, Operation};
+use crate::engine::definitions;
 use crate::error::Error;
 
 #[tokio::test]
@@ -87,4 +92,69 @@ async fn rows_that_could_not_be_staged_are_not_overtaken_by_later_ones_of_their_
     drop(node);
     let node = Node::open(folder.path()).await;
     assert_eq!(node.read("t").await, expected);
+}
+
+/// Says that something has begun, and waits until it may go on.
+type Gates = (mpsc::Sender<()>, mpsc::Receiver<()>);
+
+#[tokio::test]
+async fn rows_of_new_series_become_durable_while_definitions_are_being_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let ((begin, begun), (release, released)) = (mpsc::channel(), mpsc::channel());
+    let gates: Arc<Mutex<Option<Gates>>> = Arc::default();
+    let was_released = Arc::new(AtomicBool::new(false));
+    let (closed, noted) = (Arc::clone(&gates), Arc::clone(&was_released));
+    let disk = ObservedDisk::new(Arc::new(move |operation, path| {
+        if operation == Operation::Write
+            && path.ends_with("definitions.log")
+            && let Some((begin, released)) = closed.lock().take()
+        {
+            begin.send(()).unwrap();
+            noted.store(released.recv_timeout(Duration::from_secs(10)).is_ok(), Ordering::SeqCst);
+        }
+        Ok(())
+    }));
+    let config = EngineConfig { disk: Arc::new(disk), background: false, ..config(folder.path()) };
+    let mut node = Node::open_with(config).await;
+    node.write(&[("t", &[("a", 1, 1.0)])]);
+    *gates.lock() = Some((begin, released));
+    let engine = node.engine.clone();
+    let flush = tokio::spawn(async move { engine.flush().await });
+    tokio::task::spawn_blocking(move || begun.recv()).await.unwrap().unwrap();
+    node.write(&[("t", &[("b", 1, 2.0)])]);
+    // Nobody waits for it any more if it took too long.
+    let _gone = release.send(());
+    flush.await.unwrap().unwrap();
+    assert!(was_released.load(Ordering::SeqCst), "the rows waited for the definitions");
+    drop(node);
+    let node = Node::open(folder.path()).await;
+    assert_eq!(node.read("t").await, rows(&[("a", 1, 1.0), ("b", 1, 2.0)]));
+}
+
+#[tokio::test]
+async fn definitions_that_could_not_be_saved_are_saved_with_the_next_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let fails = Arc::new(AtomicBool::new(false));
+    let failing = Arc::clone(&fails);
+    let disk = ObservedDisk::new(Arc::new(move |operation, path| {
+        let is_definitions = operation == Operation::Sync && path.ends_with("definitions.log");
+        if is_definitions && failing.swap(false, Ordering::SeqCst) {
+            return Err(Error::Internal("the disk is broken".into()));
+        }
+        Ok(())
+    }));
+    let disk = Arc::new(disk);
+    let config = EngineConfig { disk: disk.clone(), background: false, ..config(folder.path()) };
+    let mut node = Node::open_with(config).await;
+    node.write(&[("t", &[("a", 1, 1.0)])]);
+    fails.store(true, Ordering::SeqCst);
+    node.engine.flush().await.unwrap_err();
+    node.write(&[("t", &[("b", 1, 2.0)])]);
+    node.engine.flush().await.unwrap();
+    let saved = definitions::load(&*disk, &folder.path().join("definitions.log")).unwrap();
+    let series = saved.iter().filter_map(|definition| match definition {
+        Definition::Series { key, .. } => key.borrowed().tag(0),
+        _ => None,
+    });
+    assert_eq!(series.collect::<Vec<_>>(), ["a", "b"]);
 }
