@@ -59,7 +59,7 @@ pub enum CommitError {
 /// Requests that may come together.
 #[derive(Debug, Clone, Copy)]
 pub struct Company {
-    /// How many came together the last time.
+    /// How many are to go together.
     pub requests: usize,
     /// How long the first of them may wait for the others.
     pub patience: Duration,

@@ -78,8 +78,10 @@ fn run(mut committer: Committer, ring: &Ring, metrics: &WriterMetrics) {
                 let (requests, synced) = (group.len(), metrics.sync_ns.load(Ordering::Relaxed));
                 commit_in_order(&mut committer, group, metrics);
                 let sync_ns = metrics.sync_ns.load(Ordering::Relaxed) - synced;
-                // To wait for longer than a sync would be to lose by it.
-                company = Company { requests, patience: Duration::from_nanos(sync_ns).min(MOST_PATIENCE) };
+                // The other half is decoded meanwhile. To wait for longer than a sync would be to lose by it.
+                let half = requests.div_ceil(2);
+                company =
+                    Company { requests: half, patience: Duration::from_nanos(sync_ns).min(MOST_PATIENCE) };
                 continue;
             }
             Group::Idle => false,

@@ -31,6 +31,7 @@ pub(super) enum Finished {
     Unborn(Vec<SchemaChange>),
 }
 
+/// It refers to the lines until it is finished.
 pub(super) struct BatchBuilder<'a> {
     engine: &'a Engine,
     database: &'a DatabaseName,
@@ -40,7 +41,7 @@ pub(super) struct BatchBuilder<'a> {
     by_id: HashMap<TableId, usize>,
     /// The table that was looked up last.
     last_table: Option<(TableId, usize)>,
-    new_series: NewSeries,
+    new_series: NewSeries<'a>,
     /// The key of the line's series, if it is [fresh](LineSeries::Fresh).
     key: Vec<u8>,
     /// When rows that have expired are refused: the time by which they have.
@@ -90,7 +91,7 @@ impl<'a> BatchBuilder<'a> {
     /// in, without the field that the problem names.
     pub(super) fn add_line(
         &mut self,
-        bytes: &[u8],
+        bytes: &'a [u8],
         precision: Precision,
         received_at: Timestamp,
     ) -> Result<Option<LineProblem>, LineProblem> {
@@ -107,7 +108,7 @@ impl<'a> BatchBuilder<'a> {
     /// As [`add_line`](Self::add_line), of a line whose series was looked up.
     pub(super) fn add_cut_line(
         &mut self,
-        line: &Head<'_>,
+        line: &Head<'a>,
         known: Option<SeriesRef>,
         precision: Precision,
         received_at: Timestamp,
@@ -151,7 +152,7 @@ impl<'a> BatchBuilder<'a> {
     fn add_expected<'l>(
         &mut self,
         series: LineSeries<'l>,
-        line: &Head<'_>,
+        line: &Head<'a>,
         precision: Precision,
         received_at: Timestamp,
     ) -> Option<LineSeries<'l>> {
@@ -253,7 +254,7 @@ impl<'a> BatchBuilder<'a> {
     fn add_fields(
         &mut self,
         series: LineSeries<'_>,
-        spelling: Option<&[u8]>,
+        spelling: Option<&'a [u8]>,
         time: Timestamp,
         fields: &[(Cow<'_, str>, ValueRef<'_>)],
         stripped: bool,
@@ -287,7 +288,7 @@ impl<'a> BatchBuilder<'a> {
     }
 
     /// Adds the series of a line that passed all checks, if it is fresh.
-    fn add_series(&mut self, series: LineSeries<'_>, spelling: Option<&[u8]>) -> RowSeries {
+    fn add_series(&mut self, series: LineSeries<'_>, spelling: Option<&'a [u8]>) -> RowSeries {
         match series {
             LineSeries::Found(_, series) => series,
             LineSeries::Fresh(table, tags) => {

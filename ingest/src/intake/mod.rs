@@ -253,10 +253,10 @@ impl Intake {
         })
     }
 
-    fn add_body(
+    fn add_body<'r>(
         &self,
-        builder: &mut BatchBuilder<'_>,
-        request: &LinesRequest,
+        builder: &mut BatchBuilder<'r>,
+        request: &'r LinesRequest,
         now: Timestamp,
     ) -> (Written, SetAside) {
         let (mut written, mut aside) = (Written::default(), self.aside(request.protocol));
@@ -284,11 +284,11 @@ impl Intake {
     }
 
     /// Decodes against the schemas as they are, again if they changed meanwhile, and encodes for the log.
-    fn encode<T>(
-        &self,
-        database: &DatabaseName,
+    fn encode<'r, T>(
+        &'r self,
+        database: &'r DatabaseName,
         refused_at: Option<Timestamp>,
-        fill: impl Fn(&mut BatchBuilder<'_>) -> Result<T, WriteError>,
+        fill: impl Fn(&mut BatchBuilder<'r>) -> Result<T, WriteError>,
     ) -> Decoding<(EncodedBatch, T)> {
         match self.decode(database, refused_at, fill)? {
             Decoded::All(((batch, pin), value)) => {
@@ -300,11 +300,11 @@ impl Intake {
     }
 
     /// Decodes against the schemas as they are, again if they changed meanwhile. The pin keeps the series of the rows.
-    fn decode<T>(
-        &self,
-        database: &DatabaseName,
+    fn decode<'r, T>(
+        &'r self,
+        database: &'r DatabaseName,
         refused_at: Option<Timestamp>,
-        fill: impl Fn(&mut BatchBuilder<'_>) -> Result<T, WriteError>,
+        fill: impl Fn(&mut BatchBuilder<'r>) -> Result<T, WriteError>,
     ) -> Decoding<((WriteBatch, SeriesPin), T)> {
         for _ in 0..SCHEMA_RETRIES {
             let mut builder = BatchBuilder::new(&self.engine, database, refused_at);

@@ -9,31 +9,34 @@ use hashbrown::HashTable;
 /// One behind the other, found by key and by spelling. They are resolved when the batch is finished, since their tables
 /// or tags may be new.
 #[derive(Debug, Default)]
-pub(super) struct NewSeries {
-    series: Vec<Entry>,
-    /// Their keys and spellings.
-    bytes: Vec<u8>,
+pub(super) struct NewSeries<'l> {
+    series: Vec<Entry<'l>>,
+    /// Their keys.
+    keys: Vec<u8>,
     by_key: HashTable<u32>,
     by_spelling: HashTable<u32>,
     hasher: RandomState,
 }
 
+/// With the hashes, so that no byte is looked at when the tables grow.
 #[derive(Debug)]
-struct Entry {
+struct Entry<'l> {
     table: usize,
     key: Range<usize>,
+    key_hash: u64,
     /// Empty if it has none.
-    spelling: Range<usize>,
+    spelling: &'l [u8],
+    spelling_hash: u64,
 }
 
-impl NewSeries {
+impl<'l> NewSeries<'l> {
     /// The table and the number of the series that was added with this spelling.
     pub(super) fn by_spelling(&self, raw: &[u8]) -> Option<(usize, u32)> {
         // Most batches have none: then nothing is hashed.
         if self.series.is_empty() {
             return None;
         }
-        let is = |number: &u32| self.get(*number).is_some_and(|entry| self.bytes_at(&entry.spelling) == raw);
+        let is = |number: &u32| self.get(*number).is_some_and(|entry| entry.spelling == raw);
         let number = *self.by_spelling.find(self.hasher.hash_one(raw), is)?;
         Some((self.get(number)?.table, number))
     }
@@ -44,47 +47,42 @@ impl NewSeries {
             return None;
         }
         let is = |number: &u32| {
-            self.get(*number).is_some_and(|entry| entry.table == table && self.bytes_at(&entry.key) == key)
+            self.get(*number).is_some_and(|entry| entry.table == table && self.key(entry) == key)
         };
         self.by_key.find(self.hasher.hash_one((table, key)), is).copied()
     }
 
     /// Adds a series that is not there yet, and gives its number.
-    pub(super) fn add(&mut self, table: usize, key: &[u8], spelling: Option<&[u8]>) -> u32 {
+    pub(super) fn add(&mut self, table: usize, key: &[u8], spelling: Option<&'l [u8]>) -> u32 {
         let number = u32::try_from(self.series.len()).unwrap_or(u32::MAX);
-        let raw = spelling.unwrap_or_default();
-        let begins = self.bytes.len();
-        self.bytes.extend_from_slice(key);
-        let between = self.bytes.len();
-        self.bytes.extend_from_slice(raw);
-        self.series.push(Entry { table, key: begins..between, spelling: between..self.bytes.len() });
-        let Self { series, bytes, hasher, by_key, by_spelling } = self;
+        let spelling = spelling.unwrap_or_default();
+        let (key_hash, spelling_hash) = (self.hasher.hash_one((table, key)), self.hasher.hash_one(spelling));
+        let begins = self.keys.len();
+        self.keys.extend_from_slice(key);
+        self.series.push(Entry { table, key: begins..self.keys.len(), key_hash, spelling, spelling_hash });
+        let Self { series, by_key, by_spelling, .. } = self;
         let entry = |number: &u32| series.get(*number as usize);
-        let bytes_at = |range: &Range<usize>| bytes.get(range.clone()).unwrap_or_default();
-        by_key.insert_unique(hasher.hash_one((table, key)), number, |number| {
-            entry(number).map_or(0, |entry| hasher.hash_one((entry.table, bytes_at(&entry.key))))
-        });
-        if !raw.is_empty() {
-            by_spelling.insert_unique(hasher.hash_one(raw), number, |number| {
-                entry(number).map_or(0, |entry| hasher.hash_one(bytes_at(&entry.spelling)))
-            });
+        by_key.insert_unique(key_hash, number, |number| entry(number).map_or(0, |entry| entry.key_hash));
+        if !spelling.is_empty() {
+            let hash = |number: &u32| entry(number).map_or(0, |entry| entry.spelling_hash);
+            by_spelling.insert_unique(spelling_hash, number, hash);
         }
         number
     }
 
     /// Tables, keys and spellings, in the order of their numbers.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &[u8], Option<&[u8]>)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &[u8], Option<&'l [u8]>)> {
         self.series.iter().map(|entry| {
-            let spelling = Some(self.bytes_at(&entry.spelling)).filter(|raw| !raw.is_empty());
-            (entry.table, self.bytes_at(&entry.key), spelling)
+            let spelling = Some(entry.spelling).filter(|raw| !raw.is_empty());
+            (entry.table, self.key(entry), spelling)
         })
     }
 
-    fn get(&self, number: u32) -> Option<&Entry> {
+    fn get(&self, number: u32) -> Option<&Entry<'l>> {
         self.series.get(number as usize)
     }
 
-    fn bytes_at(&self, range: &Range<usize>) -> &[u8] {
-        self.bytes.get(range.clone()).unwrap_or_default()
+    fn key(&self, entry: &Entry<'_>) -> &[u8] {
+        self.keys.get(entry.key.clone()).unwrap_or_default()
     }
 }

@@ -147,7 +147,7 @@ impl Intake {
     }
 }
 
-fn add(builder: &mut BatchBuilder<'_>, line: &KeptLine) -> Result<(), LineProblem> {
+fn add<'l>(builder: &mut BatchBuilder<'l>, line: &'l KeptLine) -> Result<(), LineProblem> {
     let unknown = || LineProblem::Name("the line was kept by another release, which can replay it".into());
     match &*line.form {
         LINE => {

@@ -88,6 +88,7 @@ impl Aliases {
     ) -> &'s [(Spelling<'a>, SeriesRef)] {
         let Some(mut fill) = self.lock_unless_dropping() else { return &[] };
         let mut table = self.current.load_full();
+        table.read_ahead(spellings.iter().map(|(spelling, _)| *spelling));
         while table.has_room(&fill, max_bytes)
             && let Some(((spelling, series), rest)) = spellings.split_first()
         {

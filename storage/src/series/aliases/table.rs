@@ -53,17 +53,25 @@ impl Table {
     /// As [`find`](Self::find), of some spellings. Their waits for memory overlap: the first probes of all are read before
     /// any is looked at, and so are the records that these lead to.
     pub(super) fn find_all(&self, spellings: &[Spelling<'_>], mut found: impl FnMut(Option<Offset>)) {
-        let first = |spelling: &Spelling<'_>| {
+        for (spelling, first) in spellings.iter().zip(self.read_ahead(spellings.iter().copied())) {
+            found(if first == 0 { None } else { self.find(*spelling) });
+        }
+    }
+
+    /// The first probes of some spellings; the records that they lead to are at hand then.
+    pub(super) fn read_ahead<'s>(
+        &self,
+        spellings: impl Iterator<Item = Spelling<'s>>,
+    ) -> SmallVec<[u64; TOGETHER]> {
+        let first = |spelling: Spelling<'_>| {
             let slot = self.probes(spelling.hash).next().and_then(|at| self.slots.get(at));
             slot.map_or(0, |slot| slot.load(Ordering::Acquire))
         };
-        let first: SmallVec<[u64; TOGETHER]> = spellings.iter().map(first).collect();
+        let first: SmallVec<_> = spellings.map(first).collect();
         // Whatever it says, the record is on its way then.
         let read = first.iter().filter(|slot| **slot != 0).map(|slot| self.arena.used(halves(*slot).1));
         std::hint::black_box(read.fold(0, u32::wrapping_add));
-        for (spelling, first) in spellings.iter().zip(first) {
-            found(if first == 0 { None } else { self.find(*spelling) });
-        }
+        first
     }
 
     /// Adds a spelling that it does not have; gives the table that has it, if that is another one. Without an offset
