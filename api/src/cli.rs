@@ -19,7 +19,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::auth::NewToken;
 use crate::config::{self, Config, SETTINGS, Setting};
-use crate::{app, arenas, health_client, telemetry};
+use crate::{allocator, app, health_client, telemetry};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -44,7 +44,7 @@ the file: `http.addr`, BUSBAR_HTTP_ADDR, --http-addr.";
 /// Runs the program.
 #[must_use]
 pub fn run() -> ExitCode {
-    arenas::limit();
+    allocator::settle();
     let matches = command().get_matches();
     match dispatch(&matches) {
         Ok(code) => code,

@@ -6,8 +6,8 @@
 //! This crate must not know how a line is parsed, how the log is written, or how a query is planned. It is the
 //! only one that knows HTTP routes and status codes; [`error`] holds the one mapping to them.
 
+pub mod allocator;
 pub mod app;
-pub mod arenas;
 pub mod auth;
 pub mod backups;
 pub mod budget;

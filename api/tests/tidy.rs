@@ -42,10 +42,9 @@ const GRAPH: [(&str, &[&str]); 7] = [
 ];
 
 /// Which crates may depend on a library: in the program, and beyond that in tests.
-const FENCES: [(&str, &[&str], &[&str]); 12] = [
+const FENCES: [(&str, &[&str], &[&str]); 11] = [
     ("axum", &["api", "loadgen"], &["loadgen"]),
-    ("hyper-util", &["api"], &[]),
-    ("tower-http", &["api"], &[]),
+    ("hyper-util", &["api", "loadgen"], &[]),
     ("utoipa", &["api"], &[]),
     ("clap", &["api", "bench", "loadgen"], &[]),
     ("datafusion", &["query", "alerting"], &[]),

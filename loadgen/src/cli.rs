@@ -3,6 +3,7 @@
 use crate::error::LoadError;
 use crate::fleet::{self, FleetArgs, scenario};
 use crate::replay::{self, ReplayArgs};
+use crate::target::up_to;
 use crate::webhook::{self, WebhookArgs};
 use clap::{Args, Parser, Subcommand};
 
@@ -10,6 +11,9 @@ use clap::{Args, Parser, Subcommand};
 pub const EXIT_DIFFERENT: u8 = 1;
 /// Options, input or network prevented the run.
 pub const EXIT_ERROR: u8 = 2;
+
+/// More would be a mistake in typing.
+const MAX_THREADS: u64 = 1_024;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -38,6 +42,10 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+
+    /// Threads that send; one is enough for bodies that were encoded beforehand [default: one for each processor].
+    #[arg(long, global = true, value_parser = up_to(MAX_THREADS), value_name = "N")]
+    pub threads: Option<usize>,
 }
 
 /// What to do.

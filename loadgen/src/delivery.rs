@@ -6,7 +6,7 @@
 
 use crate::clock;
 use crate::error::LoadError;
-use crate::protocol::http::{Attempt, HttpWriter};
+use crate::protocol::http::{Attempt, HttpConnection, HttpEndpoint};
 use crate::protocol::mqtt::MqttConnection;
 use crate::protocol::retry::Backoff;
 use crate::protocol::{Batch, BatchSource};
@@ -99,14 +99,14 @@ pub async fn deliver(
 ) -> Result<Effort, LoadError> {
     let (started, cpu_before) = (clock::now(), clock::cpu_time());
     let mut connections = JoinSet::new();
-    let http = if target.mqtt.is_some() { None } else { Some(Arc::new(HttpWriter::new(target)?)) };
+    let http = if target.mqtt.is_some() { None } else { Some(Arc::new(HttpEndpoint::new(target)?)) };
     for number in 0..target.connections {
         let (source, stats, stop) = (source.clone(), stats.clone(), stop.clone());
         let reconnects = reconnects.clone();
         match &http {
-            Some(writer) => {
-                let writer = writer.clone();
-                let lane = HttpLane { writer, stats, stop, reconnects, retry_for: target.retry_for };
+            Some(endpoint) => {
+                let connection = HttpConnection::new(endpoint.clone());
+                let lane = HttpLane { connection, stats, stop, reconnects, retry_for: target.retry_for };
                 connections.spawn(async move { lane.run(number, source).await });
             }
             None => {
@@ -132,7 +132,7 @@ pub async fn deliver(
 }
 
 struct HttpLane {
-    writer: Arc<HttpWriter>,
+    connection: HttpConnection,
     stats: Arc<Stats>,
     stop: Stop,
     reconnects: Reconnects,
@@ -140,7 +140,7 @@ struct HttpLane {
 }
 
 impl HttpLane {
-    async fn run(self, number: usize, source: Arc<dyn BatchSource>) -> Result<(), LoadError> {
+    async fn run(mut self, number: usize, source: Arc<dyn BatchSource>) -> Result<(), LoadError> {
         while !self.stop.is_set() {
             let Some(batch) = source.next(number)? else { break };
             let due = match batch.due {
@@ -151,7 +151,10 @@ impl HttpLane {
                 Some(due) => due,
                 None => clock::now(),
             };
-            self.stats.reconnected(self.writer.renew(self.reconnects.count())?);
+            if self.reconnects.is_due() {
+                self.connection.close();
+                self.stats.reconnected(1);
+            }
             if !self.settle(&batch, due).await {
                 break;
             }
@@ -160,10 +163,10 @@ impl HttpLane {
     }
 
     /// False when the batch was given up.
-    async fn settle(&self, batch: &Batch, due: Instant) -> bool {
+    async fn settle(&mut self, batch: &Batch, due: Instant) -> bool {
         let mut backoff = Backoff::new(self.retry_for);
         loop {
-            match self.writer.send(batch.body.clone()).await {
+            match self.connection.send(batch.body.clone()).await {
                 Attempt::Acknowledged => {
                     self.stats.acknowledged(batch, clock::now().duration_since(due));
                     return true;

@@ -32,6 +32,9 @@ pub enum LoadError {
     /// A connection or listener cannot be set up.
     #[error("{0}")]
     Network(String),
+    /// The system gives no threads.
+    #[error("cannot start: {0}")]
+    Threads(std::io::Error),
     /// Reading back failed, so nothing is known about what is stored.
     #[error("cannot read back: {0}")]
     Query(String),
@@ -43,7 +46,7 @@ impl LoadError {
     }
 }
 
-/// The message of an error with those of its causes, which `reqwest` keeps apart.
+/// The message of an error with those of its causes, which HTTP libraries keep apart.
 pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

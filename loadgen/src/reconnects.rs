@@ -33,12 +33,6 @@ impl Reconnects {
         Self { receiver, _timer: Arc::new(Timer(timer)) }
     }
 
-    /// How often so far.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        *self.receiver.borrow()
-    }
-
     /// Whether the count is not what it was when this or [`next`](Self::next) was asked last.
     pub fn is_due(&mut self) -> bool {
         let is_due = self.receiver.has_changed().unwrap_or(false);

@@ -1,6 +1,6 @@
-//! The layer that lets requests in.
+//! What lets requests in.
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::Response;
 
@@ -12,7 +12,7 @@ use crate::surface::Surface;
 const OPEN_PATHS: [&str; 3] = ["/health", "/ping", "/ready"];
 
 /// Lets a request in when its path is open or its token is known, and notes who sent it.
-pub async fn gate(State(surface): State<Surface>, mut request: Request, next: Next) -> Response {
+pub async fn gate(surface: &Surface, mut request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let open = OPEN_PATHS.contains(&path) || (path == "/metrics" && surface.metrics_are_open);
     if !open {

@@ -16,7 +16,7 @@ use crate::budget::{Budget, Reservation};
 use crate::error::{BUSY_RETRY_AFTER, Dialect, Failure};
 use crate::problem::Problem;
 
-/// The least that a buffer grows by: a network read is about as large.
+/// The least capacity of a buffer that grows: a network read is about as large.
 const GROWTH_BYTES: usize = 64 << 10;
 
 /// A body in memory. The memory is given back to the budget when this is dropped.
@@ -93,7 +93,8 @@ async fn receive(
         return Err(Failure::BodyTooLarge(rules.limit));
     }
     let mut sink = Sink::new(rules);
-    sink.make_room(length.unwrap_or(0)).map_err(|stop| stop.failure(rules))?;
+    // The whole of a plain body, no more: small ones come by the thousand.
+    sink.reserve(length.unwrap_or(0)).map_err(|stop| stop.failure(rules))?;
     let mut decoder = match encoding {
         Encoding::Plain => Decoder::Plain(sink),
         Encoding::Gzip => Decoder::Gzip(Box::new(MultiGzDecoder::new(sink))),
@@ -190,8 +191,12 @@ impl Sink {
         if needed <= self.bytes.capacity() {
             return Ok(());
         }
-        let grown = if self.bytes.is_empty() { needed } else { self.bytes.capacity().saturating_mul(2) };
-        let capacity = grown.max(needed).max(GROWTH_BYTES).min(self.limit);
+        let grown = self.bytes.capacity().saturating_mul(2);
+        self.reserve(grown.max(needed).max(GROWTH_BYTES).min(self.limit))
+    }
+
+    /// Takes room for `capacity` bytes in all.
+    fn reserve(&mut self, capacity: usize) -> Result<(), Stop> {
         if !self.memory.grow_to(capacity) {
             return Err(Stop::NoMemory);
         }

@@ -1,14 +1,21 @@
 //! What every request gets: an id, a span, a limit of time, a measurement, and an answer even if its handler panics.
+//!
+//! It is one layer of functions that call each other: each layer of a router would cost every request a box for its
+//! future and a copy of all the services below.
 
 use std::any::Any;
+use std::panic::AssertUnwindSafe;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use futures::FutureExt as _;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
+use super::unread;
+use crate::auth::gate;
 use crate::error::{Dialect, Failure};
 use crate::metrics::RequestLabels;
 use crate::surface::Surface;
@@ -23,13 +30,22 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Bytes of a request id that a client may choose: longer ones only fill the log.
 const REQUEST_ID_BYTES: usize = 64;
 
+/// The layer. What is outermost comes last.
+pub(super) async fn wrap(State(surface): State<Surface>, request: Request, next: Next) -> Response {
+    let admitted = |request| gate(&surface, request, next);
+    let caught =
+        async |request| AssertUnwindSafe(admitted(request)).catch_unwind().await.unwrap_or_else(on_panic);
+    let read = |request| unread::read_on(request, caught);
+    identify(request, |request| limit_and_observe(&surface, request, read)).await
+}
+
 /// Gives the request an id, or keeps the client's, and puts it and the version into the answer.
-pub(super) async fn identify(request: Request, next: Next) -> Response {
+async fn identify(request: Request, next: impl AsyncFnOnce(Request) -> Response) -> Response {
     let id = request_id(&request);
     let text = id.to_str().unwrap_or_default();
     let span =
         tracing::info_span!("request", id = text, method = %request.method(), path = request.uri().path());
-    let mut response = next.run(request).instrument(span).await;
+    let mut response = next(request).instrument(span).await;
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id.clone());
     headers.insert(X_REQUEST_ID, id);
@@ -52,16 +68,16 @@ fn request_id(request: &Request) -> HeaderValue {
 }
 
 /// Ends a request that takes too long, which frees what it holds, and notes how long it took.
-pub(super) async fn limit_and_observe(
-    State(surface): State<Surface>,
+async fn limit_and_observe(
+    surface: &Surface,
     request: Request,
-    next: Next,
+    next: impl AsyncFnOnce(Request) -> Response,
 ) -> Response {
     let started = storage::clock::instant();
     let method = method_name(request.method());
     let dialect = Dialect::of_path(request.uri().path());
     let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
-    let response = match tokio::time::timeout(surface.request_timeout, next.run(request)).await {
+    let response = match tokio::time::timeout(surface.request_timeout, next(request)).await {
         Ok(response) => response,
         Err(_) => Failure::Timeout(surface.request_timeout).answer(dialect),
     };
@@ -87,7 +103,7 @@ fn method_name(method: &Method) -> &'static str {
 }
 
 /// The answer of a handler that panicked. The panic's text goes to the log only.
-pub(super) fn on_panic(panic: Box<dyn Any + Send>) -> Response {
+fn on_panic(panic: Box<dyn Any + Send>) -> Response {
     let text = panic
         .downcast_ref::<String>()
         .map(String::as_str)

@@ -38,12 +38,10 @@ pub use native::router as native;
 
 use axum::Router;
 use axum::extract::OriginalUri;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{get, post};
-use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::auth::gate;
 use crate::error::{Dialect, Failure};
 use crate::surface::Surface;
 
@@ -62,16 +60,11 @@ pub fn router(surface: &Surface, more: Router) -> Router {
         .route("/api/v3/write_lp", post(write_v3::post))
         .route("/api/v3/query_sql", get(query_sql::get).post(query_sql::post))
         .with_state(surface.clone());
-    // The outermost layer comes last.
     routes
         .merge(more)
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn_with_state(surface.clone(), gate))
-        .layer(CatchPanicLayer::custom(envelope::on_panic))
-        .layer(from_fn(unread::read_on))
-        .layer(from_fn_with_state(surface.clone(), envelope::limit_and_observe))
-        .layer(from_fn(envelope::identify))
+        .layer(from_fn_with_state(surface.clone(), envelope::wrap))
 }
 
 async fn no_such_path(OriginalUri(uri): OriginalUri) -> Response {

@@ -13,7 +13,6 @@ use std::task::{Context, Poll};
 use axum::body::{Body, BodyDataStream, Bytes, HttpBody as _};
 use axum::extract::Request;
 use axum::http::header;
-use axum::middleware::Next;
 use axum::response::Response;
 use futures::{Stream, StreamExt as _};
 use parking_lot::Mutex;
@@ -34,14 +33,14 @@ impl Stream for Lent {
 
 /// Answers, and after a refusal reads what the client is still sending. A client that expects `100 Continue` sends
 /// nothing before it is told to, so it is refused at once.
-pub(super) async fn read_on(request: Request, next: Next) -> Response {
+pub(super) async fn read_on(request: Request, next: impl AsyncFnOnce(Request) -> Response) -> Response {
     if request.body().is_end_stream() || request.headers().contains_key(header::EXPECT) {
-        return next.run(request).await;
+        return next(request).await;
     }
     let (parts, body) = request.into_parts();
     let body = Arc::new(Mutex::new(body.into_data_stream()));
     let lent = Body::from_stream(Lent(Arc::clone(&body)));
-    let response = next.run(Request::from_parts(parts, lent)).await;
+    let response = next(Request::from_parts(parts, lent)).await;
     if response.status().is_client_error() || response.status().is_server_error() {
         discard(&body).await;
     }

@@ -61,7 +61,7 @@ const STAGES: [(&str, &[&str]); 10] = [
     ),
     // Only what is neither read nor encoded.
     ("merge", &["storage::compaction", "storage::merge"]),
-    ("HTTP", &["api::", "hyper::", "axum::", "tower::", "tower_http::"]),
+    ("HTTP", &["api::", "hyper::", "axum::", "tower::"]),
 ];
 
 /// What is none of them: threads that are woken and put to sleep, and what has no name.

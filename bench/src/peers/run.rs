@@ -135,7 +135,8 @@ pub(super) async fn profile(case: Case, programs: &Programs) -> Result<Profile> 
 async fn pass(case: Case, programs: &Programs, url: &str, prefix: &str, folder: &Path) -> Result<Pass> {
     let report = folder.join("pass.json");
     let mut command = tokio::process::Command::new(&programs.loadgen);
-    command.arg("fleet").args(case.set.arguments(case.divisor)).args(["--prepare", "--no-verify"]);
+    command.arg("fleet").args(case.set.arguments(case.divisor));
+    command.args(["--prepare", "--no-verify", "--threads", "1"]);
     command.args(["--url", url, "--connections", &case.connections.to_string()]);
     command.args(["--table-prefix", prefix]).arg("--json").arg(&report);
     let said = command.stdin(Stdio::null()).kill_on_drop(true).output().await?;
