@@ -28,6 +28,9 @@ const GROUP_BYTES: usize = 8 << 20;
 /// The writer looks up after so long without work, to confirm its last frame (LOG-3).
 const IDLE: Duration = Duration::from_millis(100);
 
+/// Requests wait for others for so long at most.
+const MOST_PATIENCE: Duration = Duration::from_millis(1);
+
 /// One request on its way to the log.
 #[derive(Debug)]
 pub struct Submission {
@@ -68,6 +71,13 @@ pub struct Company {
 impl Company {
     /// None is waited for.
     pub const NONE: Self = Self { requests: 1, patience: Duration::ZERO };
+
+    /// After so many requests came together and their sync took so long. With half of them the disk goes on: the other
+    /// half is decoded meanwhile. To wait for longer than a sync would be to lose by it.
+    #[must_use]
+    pub fn after(requests: usize, sync: Duration) -> Self {
+        Self { requests: requests.div_ceil(2), patience: sync.min(MOST_PATIENCE) }
+    }
 }
 
 /// What the writer finds.
@@ -239,6 +249,14 @@ mod tests {
                 assert!(matches!(ring.take(Company::NONE), Group::Work(_)), "it was taken for idle");
             });
         }
+    }
+
+    #[test]
+    fn half_as_many_requests_as_came_together_are_waited_for_no_longer_than_a_sync_takes() {
+        let wanted = [0, 1, 2, 3, 8, 9].map(|requests| Company::after(requests, Duration::ZERO).requests);
+        assert_eq!(wanted, [0, 1, 1, 2, 4, 5]);
+        let patience = [50, 5_000].map(|sync| Company::after(8, Duration::from_micros(sync)).patience);
+        assert_eq!(patience, [50, 1_000].map(Duration::from_micros));
     }
 
     #[test]

@@ -13,9 +13,6 @@ use storage::engine::{Committer, Visible};
 
 use crate::ring::{CommitError, Company, Group, Ring, Submission};
 
-/// Requests wait for others for so long at most.
-const MOST_PATIENCE: Duration = Duration::from_millis(1);
-
 /// What the writer has done since the start, for `/metrics`.
 #[derive(Debug, Default)]
 pub struct WriterMetrics {
@@ -78,10 +75,7 @@ fn run(mut committer: Committer, ring: &Ring, metrics: &WriterMetrics) {
                 let (requests, synced) = (group.len(), metrics.sync_ns.load(Ordering::Relaxed));
                 commit_in_order(&mut committer, group, metrics);
                 let sync_ns = metrics.sync_ns.load(Ordering::Relaxed) - synced;
-                // The other half is decoded meanwhile. To wait for longer than a sync would be to lose by it.
-                let half = requests.div_ceil(2);
-                company =
-                    Company { requests: half, patience: Duration::from_nanos(sync_ns).min(MOST_PATIENCE) };
+                company = Company::after(requests, Duration::from_nanos(sync_ns));
                 continue;
             }
             Group::Idle => false,

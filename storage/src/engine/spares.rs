@@ -10,7 +10,7 @@ use super::{Layout, Shared};
 use crate::error::Result;
 use crate::log;
 
-/// The job that makes spares.
+/// The job that looks after the log whenever a segment is half full.
 #[derive(Debug)]
 pub(super) struct SparesJob {
     stop: watch::Sender<bool>,
@@ -25,14 +25,14 @@ impl SparesJob {
         Self { stop, task: Mutex::new(task) }
     }
 
-    /// Ends the job; a spare that is being made is finished.
+    /// Ends the job; what it is doing is finished.
     pub(super) async fn stop(&self) {
         self.stop.send_replace(true);
         let task = self.task.lock().take();
         if let Some(task) = task
             && let Err(error) = task.await
         {
-            tracing::error!(%error, "the job that makes spares of the log ended badly");
+            tracing::error!(%error, "the job that looks after the log ended badly");
         }
     }
 }
