@@ -1,5 +1,6 @@
 //! Tests of flushes that fail or are given up at one place: the next one finishes them.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::{Engine, EngineConfig, FilePlace, Node, Row, Rows, config, rows};
 use crate::catalog::Definition;
-use crate::disk::{ObservedDisk, Operation};
+use crate::disk::{LocalDisk, ObservedDisk, Operation};
 use crate::engine::definitions;
 use crate::error::Error;
 
@@ -133,28 +134,58 @@ async fn rows_of_new_series_become_durable_while_definitions_are_being_saved() {
 
 #[tokio::test]
 async fn definitions_that_could_not_be_saved_are_saved_with_the_next_ones() {
+    for panics in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let fails = Arc::new(AtomicBool::new(false));
+        let failing = Arc::clone(&fails);
+        let disk = Arc::new(ObservedDisk::new(Arc::new(move |operation, path| {
+            let is_definitions = operation == Operation::Sync && path.ends_with("definitions.log");
+            if is_definitions && failing.swap(false, Ordering::SeqCst) {
+                assert!(!panics, "a disk that panics");
+                return Err(Error::Internal("the disk is broken".into()));
+            }
+            Ok(())
+        })));
+        let config = EngineConfig { disk: disk.clone(), background: false, ..config(folder.path()) };
+        let mut node = Node::open_with(config).await;
+        node.write(&[("t", &[("a", 1, 1.0)])]);
+        fails.store(true, Ordering::SeqCst);
+        node.engine.flush().await.unwrap_err();
+        node.write(&[("t", &[("b", 1, 2.0)])]);
+        node.engine.flush().await.unwrap();
+        // After a panic nobody cut what was written: it is there twice, which means the same.
+        let mut saved = saved_hosts(folder.path());
+        saved.dedup();
+        assert_eq!(saved, ["a", "b"], "panics: {panics}");
+    }
+}
+
+#[tokio::test]
+async fn definitions_are_saved_without_a_flush_when_a_segment_is_half_full() {
     let folder = tempfile::tempdir().unwrap();
-    let fails = Arc::new(AtomicBool::new(false));
-    let failing = Arc::clone(&fails);
-    let disk = ObservedDisk::new(Arc::new(move |operation, path| {
-        let is_definitions = operation == Operation::Sync && path.ends_with("definitions.log");
-        if is_definitions && failing.swap(false, Ordering::SeqCst) {
-            return Err(Error::Internal("the disk is broken".into()));
+    let mut node = Node::open(folder.path()).await;
+    let mut written = 0;
+    let wait = async {
+        while saved_hosts(folder.path()).is_empty() {
+            written += 1;
+            node.write(&[("t", &[(&format!("host {written}"), 1, 1.0)])]);
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        Ok(())
-    }));
-    let disk = Arc::new(disk);
-    let config = EngineConfig { disk: disk.clone(), background: false, ..config(folder.path()) };
-    let mut node = Node::open_with(config).await;
-    node.write(&[("t", &[("a", 1, 1.0)])]);
-    fails.store(true, Ordering::SeqCst);
-    node.engine.flush().await.unwrap_err();
-    node.write(&[("t", &[("b", 1, 2.0)])]);
-    node.engine.flush().await.unwrap();
-    let saved = definitions::load(&*disk, &folder.path().join("definitions.log")).unwrap();
-    let series = saved.iter().filter_map(|definition| match definition {
-        Definition::Series { key, .. } => key.borrowed().tag(0),
+    };
+    tokio::time::timeout(Duration::from_secs(60), wait).await.unwrap();
+    assert_eq!(node.files("t"), []);
+    assert!(written > 1, "one row does not fill half a segment");
+}
+
+/// The hosts of the series that `definitions.log` defines.
+fn saved_hosts(folder: &Path) -> Vec<String> {
+    // A copy, because reading it cuts what is being written.
+    let copy = folder.join("a copy of definitions.log");
+    std::fs::copy(folder.join("definitions.log"), &copy).unwrap();
+    let saved = definitions::load(&LocalDisk, &copy).unwrap();
+    let hosts = saved.iter().filter_map(|definition| match definition {
+        Definition::Series { key, .. } => key.borrowed().tag(0).map(str::to_owned),
         _ => None,
     });
-    assert_eq!(series.collect::<Vec<_>>(), ["a", "b"]);
+    hosts.collect()
 }
